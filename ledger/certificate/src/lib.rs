@@ -1,0 +1,30 @@
+//! BLS12-381 keys, aggregation, operator sets and quorum certificates.
+//!
+//! The ciphersuite is the one of Ethereum's consensus layer, `BLS_SIG_BLS12381G2_XMD:SHA-256_SSWU_RO_POP_`, over messages of
+//! exactly 32 bytes: public keys in G1 (48 bytes), signatures in G2 (96 bytes). A certificate is a bitmap of an
+//! [`OperatorSet`] and the aggregate of its signers' signatures on one message, above two thirds of the set's stake;
+//! verifying it takes one pairing check, however many signed.
+//!
+//! Types tell what was checked: a [`PublicKey`] is in its group, an [`OperatorSet`]'s keys have proofs of possession, and
+//! only [`Attestation::verify`] and its batched form make a [`VerifiedAttestation`], only
+//! [`TaskCertificate::verify`] and [`VerifiedTaskCertificate::aggregate`] a [`VerifiedTaskCertificate`].
+//!
+//! Sources: draft-irtf-cfrg-bls-signature-05; RFC 9380 (hash to curve).
+
+mod attestation;
+mod bitmap;
+pub mod bls;
+mod certificate;
+mod certified_task;
+mod genesis;
+mod operator_set;
+
+pub use attestation::{Attestation, VerifiedAttestation, verify_attestations};
+pub use bitmap::SignerBitmap;
+pub use bls::{PublicKey, SecretKey, Signature};
+pub use certificate::{Error as CertificateError, TaskCertificate, VerifiedTaskCertificate};
+pub use certified_task::{CERTIFIED_TASK_BYTES_MAX, CertifiedTask, Error as CertifiedTaskError};
+pub use genesis::{Error as GenesisError, GENESIS_BYTES_MAX, Genesis};
+pub use operator_set::{
+    Error as OperatorSetError, OPERATORS_MAX, Operator, OperatorRecord, OperatorSet,
+};

@@ -1,0 +1,33 @@
+//! Identifiers, what is signed, and the canonical bytes that all of Lamina agrees on.
+//!
+//! Everything that crosses a node's edge is parsed once into a type of this crate, whose bounds hold from then on. A value
+//! has exactly one byte form ([`Canonical`]): what decodes re-encodes to the same bytes, or it is refused. Whatever is
+//! signed or used as an identifier is `sha256(domain tag ‖ chain id ‖ fields)`, built in [`signing`]; what people sign
+//! with a wallet is EIP-712 typed data, built in [`account`].
+//!
+//! No I/O, no clock, no randomness: this crate is used by every core and by the light clients of other chains.
+
+pub mod account;
+pub mod canonical;
+mod chain;
+mod ids;
+mod service;
+pub mod signing;
+mod task;
+#[cfg(feature = "test-utils")]
+pub mod testing;
+mod time;
+
+pub use account::{AccountKey, AccountSignature};
+pub use canonical::{Bytes, Canonical, List, Text};
+pub use chain::ChainId;
+pub use ids::{Address, Digest, EpochNumber, Height, OperatorIndex, PeerKey, ServiceId, TaskId};
+pub use service::{
+    COMPONENT_BYTES_MAX, Limits, MANIFEST_BYTES_MAX, Manifest, PARAMETERS_MAX, ParameterName,
+    ParameterValue, ServiceName, ServiceRegistration,
+};
+pub use task::{
+    Failure, INPUT_BYTES_MAX, Input, OUTPUT_BYTES_MAX, Outcome, Output, Reason, SignedTaskRequest,
+    TaskRequest, Trap,
+};
+pub use time::Timestamp;

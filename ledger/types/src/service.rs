@@ -1,0 +1,252 @@
+use std::collections::BTreeMap;
+use std::fmt;
+use std::io;
+
+use borsh::{BorshDeserialize, BorshSerialize};
+use serde::{Deserialize, Serialize};
+
+use crate::account::{self, AccountKey, AccountSignature, RegisterService, SigningContext};
+use crate::signing::{Domain, Preimage};
+use crate::{Address, Canonical, ChainId, Digest, ServiceId, Text};
+
+/// Longest manifest, in bytes: with its envelope it fits into one gossip message of 64 KiB.
+pub const MANIFEST_BYTES_MAX: usize = 56 * 1024;
+/// Largest component that's carried and compiled, in bytes. Components made from JavaScript have 12 MB, from Python 18 MB.
+pub const COMPONENT_BYTES_MAX: u32 = 32 * 1024 * 1024;
+/// Most parameters a manifest can have.
+pub const PARAMETERS_MAX: usize = 64;
+
+/// A short name: 1 to 64 of `a`–`z`, `0`–`9`, `-` and `_`, beginning with a letter.
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, Serialize, Deserialize,
+)]
+#[serde(try_from = "String", into = "String")]
+pub struct ServiceName(String);
+
+/// The name under which a component reads a parameter; the same rules as for a service's name.
+pub type ParameterName = ServiceName;
+/// A parameter's value.
+pub type ParameterValue = Text<MANIFEST_BYTES_MAX>;
+
+impl ServiceName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The text isn't a name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("name {0:?} must be 1 to 64 characters of a-z, 0-9, - and _, the first one a letter")]
+pub struct InvalidName(String);
+
+impl TryFrom<String> for ServiceName {
+    type Error = InvalidName;
+
+    fn try_from(name: String) -> Result<Self, InvalidName> {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b);
+        let begins = name.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
+        if !begins || name.len() > 64 || !name.bytes().all(plain) {
+            return Err(InvalidName(name.chars().take(80).collect()));
+        }
+        Ok(Self(name))
+    }
+}
+
+impl From<ServiceName> for String {
+    fn from(name: ServiceName) -> Self {
+        name.0
+    }
+}
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl BorshDeserialize for ServiceName {
+    fn deserialize_reader<R: io::Read>(reader: &mut R) -> io::Result<Self> {
+        let name = Text::<64>::deserialize_reader(reader)?;
+        name.as_str().to_owned().try_into().map_err(io::Error::other)
+    }
+}
+
+/// What bounds one task of a service. Exceeding any is a certified failure, the same at every operator.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Fuel: about one unit for each WebAssembly instruction.
+    pub fuel: u64,
+    /// Linear memory of all the component's instances together, in bytes.
+    pub memory_bytes: u64,
+    /// Longest input, in bytes; at most [`crate::INPUT_BYTES_MAX`].
+    pub input_bytes: u32,
+    /// Longest output, in bytes; at most [`crate::OUTPUT_BYTES_MAX`].
+    pub output_bytes: u32,
+}
+
+/// What a service is. Its hash is the service's identifier.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The account that registers and manages the service.
+    pub owner: Address,
+    /// What people call it; not unique.
+    pub name: ServiceName,
+    /// A few sentences for those who choose a service.
+    pub description: Text<1024>,
+    /// SHA-256 of the component.
+    pub component: Digest,
+    /// The component's size in bytes; 1 to [`COMPONENT_BYTES_MAX`].
+    pub component_bytes: u32,
+    /// What bounds each task.
+    pub limits: Limits,
+    /// What the component reads through `lamina:service/parameters`; at most [`PARAMETERS_MAX`].
+    pub parameters: BTreeMap<ParameterName, ParameterValue>,
+}
+
+impl Manifest {
+    /// The identifier of the service that begins with this manifest.
+    #[must_use]
+    pub fn service_id(&self, chain: &ChainId) -> ServiceId {
+        let digest = Preimage::new(Domain::Service, chain).variable(&self.to_bytes()).digest();
+        ServiceId(digest.0)
+    }
+
+    /// The manifest with its owner's consent.
+    #[must_use]
+    pub fn register(self, key: &AccountKey, context: &SigningContext) -> ServiceRegistration {
+        let signature = key.sign(&self.signing_digest(context));
+        ServiceRegistration { manifest: self, signature }
+    }
+
+    /// Checks what the types don't hold by themselves.
+    ///
+    /// # Errors
+    /// [`Error::Bound`] names the first field out of bounds.
+    pub fn check(&self) -> Result<(), Error> {
+        let within = |field, value: u64, max: u64| {
+            if value <= max { Ok(()) } else { Err(Error::Bound { field, value, max }) }
+        };
+        within("component_bytes", self.component_bytes.into(), COMPONENT_BYTES_MAX.into())?;
+        within(
+            "limits.input_bytes",
+            self.limits.input_bytes.into(),
+            crate::INPUT_BYTES_MAX as u64,
+        )?;
+        let output_bytes = self.limits.output_bytes.into();
+        within("limits.output_bytes", output_bytes, crate::OUTPUT_BYTES_MAX as u64)?;
+        within("parameters", self.parameters.len() as u64, PARAMETERS_MAX as u64)?;
+        within("manifest bytes", self.to_bytes().len() as u64, MANIFEST_BYTES_MAX as u64)
+    }
+
+    fn signing_digest(&self, context: &SigningContext) -> Digest {
+        context.digest(&RegisterService {
+            manifest: self.service_id(&context.chain).0.into(),
+            owner: self.owner.0.into(),
+            name: self.name.to_string(),
+            component: self.component.0.into(),
+        })
+    }
+}
+
+impl Canonical for Manifest {
+    const BYTES_MAX: usize = MANIFEST_BYTES_MAX;
+}
+
+/// A manifest, signed by its owner.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct ServiceRegistration {
+    /// What the service is.
+    pub manifest: Manifest,
+    /// The owner's signature (EIP-712, `RegisterService`).
+    pub signature: AccountSignature,
+}
+
+impl ServiceRegistration {
+    /// Checks the bounds and the owner's signature.
+    ///
+    /// # Errors
+    /// [`Error::Bound`], [`Error::Signature`].
+    pub fn verify(&self, context: &SigningContext) -> Result<ServiceId, Error> {
+        self.manifest.check()?;
+        let digest = self.manifest.signing_digest(context);
+        self.signature.verify(&digest, self.manifest.owner)?;
+        Ok(self.manifest.service_id(&context.chain))
+    }
+}
+
+impl Canonical for ServiceRegistration {
+    const BYTES_MAX: usize = MANIFEST_BYTES_MAX + 65;
+}
+
+/// Why a registration is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A field is larger than the network allows.
+    #[error("{field} is {value}, at most {max} is allowed")]
+    Bound {
+        /// Which one.
+        field: &'static str,
+        /// What it is.
+        value: u64,
+        /// What it may be.
+        max: u64,
+    },
+    /// Not signed by the owner.
+    #[error("the owner's signature doesn't hold")]
+    Signature(#[from] account::Error),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context() -> SigningContext {
+        SigningContext { chain: "lamina-test-1".parse().unwrap(), ethereum_chain: 31337 }
+    }
+
+    fn manifest(key: &AccountKey) -> Manifest {
+        Manifest {
+            owner: key.address(),
+            name: "moderator".to_owned().try_into().unwrap(),
+            description: Text::default(),
+            component: Digest::of(b"component"),
+            component_bytes: 9,
+            limits: Limits { fuel: 1, memory_bytes: 1, input_bytes: 1, output_bytes: 1 },
+            parameters: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn only_the_owner_registers() {
+        let (owner, other) = (AccountKey::from_bytes(&[1; 32]).unwrap(), [2; 32]);
+        let other = AccountKey::from_bytes(&other).unwrap();
+        let own = manifest(&owner).register(&owner, &context());
+        assert_eq!(own.verify(&context()), Ok(own.manifest.service_id(&context().chain)));
+        let foreign = manifest(&owner).register(&other, &context());
+        assert!(matches!(foreign.verify(&context()), Err(Error::Signature(_))));
+    }
+
+    #[test]
+    fn fields_out_of_bounds_are_named() {
+        let owner = AccountKey::from_bytes(&[1; 32]).unwrap();
+        let mut manifest = manifest(&owner);
+        manifest.component_bytes = COMPONENT_BYTES_MAX + 1;
+        let error = manifest.register(&owner, &context()).verify(&context()).unwrap_err();
+        assert!(error.to_string().starts_with("component_bytes is 33554433"), "{error}");
+    }
+
+    #[test]
+    fn another_manifest_is_another_service() {
+        let owner = AccountKey::from_bytes(&[1; 32]).unwrap();
+        let (first, mut second) = (manifest(&owner), manifest(&owner));
+        second.limits.fuel += 1;
+        let chain = context().chain;
+        assert_ne!(first.service_id(&chain), second.service_id(&chain));
+    }
+}

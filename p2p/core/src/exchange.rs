@@ -1,0 +1,120 @@
+use borsh::{BorshDeserialize, BorshSerialize};
+use lamina_certificate::{Attestation, TaskCertificate};
+use lamina_types::{
+    Bytes, Canonical, Digest, List, Outcome, ServiceId, ServiceRegistration, SignedTaskRequest,
+    TaskId,
+};
+
+use crate::CHUNK_BYTES_MAX;
+
+/// Most identifiers in a request.
+pub const IDS_MAX: usize = 64;
+/// Most registrations or requests in a response: 16 of 56 KiB fit into [`RESPONSE_BYTES_MAX`].
+pub const ITEMS_MAX: usize = 16;
+/// Most identifiers of each kind in an inventory.
+pub const INVENTORY_MAX: usize = 4096;
+/// Most attestations on one task in a response. Above, certificates are what's exchanged.
+pub const ATTESTATIONS_PER_TASK_MAX: usize = 64;
+/// Longest request, in bytes.
+pub const REQUEST_BYTES_MAX: usize = 4 * 1024;
+/// Longest response, in bytes.
+pub const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
+
+/// What one node asks of another.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Request {
+    /// Which services and open tasks do you know? Asked on connecting, and now and then.
+    Inventory,
+    /// Send these registrations.
+    Services(List<ServiceId, ITEMS_MAX>),
+    /// Send these requests.
+    Tasks(List<TaskId, ITEMS_MAX>),
+    /// Send what was attested on these tasks.
+    Evidence(List<TaskId, IDS_MAX>),
+    /// Send the outcome of a task that was certified.
+    Outcome(TaskId),
+    /// Send a part of a blob, of at most [`CHUNK_BYTES_MAX`].
+    Blob {
+        /// SHA-256 of the whole.
+        digest: Digest,
+        /// Where the part begins, in bytes.
+        offset: u32,
+    },
+}
+
+impl Canonical for Request {
+    const BYTES_MAX: usize = REQUEST_BYTES_MAX;
+}
+
+/// The answer to a [`Request`], of the same name. What isn't known is left out.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Response {
+    /// What the node knows; services in ascending order, the latest tasks first.
+    Inventory {
+        /// Its services.
+        services: List<ServiceId, INVENTORY_MAX>,
+        /// Its tasks that have no certificate yet.
+        open_tasks: List<TaskId, INVENTORY_MAX>,
+    },
+    /// Registrations.
+    Services(List<ServiceRegistration, ITEMS_MAX>),
+    /// Requests.
+    Tasks(List<SignedTaskRequest, ITEMS_MAX>),
+    /// What was attested.
+    Evidence(List<TaskEvidence, IDS_MAX>),
+    /// An outcome.
+    Outcome(Option<Outcome>),
+    /// A part of a blob; `None` if the node doesn't have it.
+    Blob(Option<Bytes<CHUNK_BYTES_MAX>>),
+}
+
+impl Canonical for Response {
+    const BYTES_MAX: usize = RESPONSE_BYTES_MAX;
+}
+
+/// What a node knows of a task's attestations.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum TaskEvidence {
+    /// No quorum yet.
+    Attestations(List<Attestation, ATTESTATIONS_PER_TASK_MAX>),
+    /// A quorum's signature.
+    Certificate(TaskCertificate),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn largest_request_fits_its_bound() {
+        let request = Request::Evidence(List::truncated(vec![TaskId([1; 32]); IDS_MAX + 1]));
+        assert_eq!(Request::from_bytes(&request.to_bytes()), Ok(request));
+    }
+
+    #[test]
+    fn largest_answers_fit_the_bound() {
+        const { assert!(ITEMS_MAX * ServiceRegistration::BYTES_MAX < RESPONSE_BYTES_MAX) };
+        const { assert!(ITEMS_MAX * SignedTaskRequest::BYTES_MAX < RESPONSE_BYTES_MAX) };
+        const { assert!(INVENTORY_MAX * 64 < RESPONSE_BYTES_MAX) };
+        const {
+            assert!(
+                IDS_MAX * ATTESTATIONS_PER_TASK_MAX * Attestation::BYTES_MAX < RESPONSE_BYTES_MAX
+            );
+        };
+        const { assert!(CHUNK_BYTES_MAX + 16 < RESPONSE_BYTES_MAX) };
+        const { assert!(Outcome::BYTES_MAX + 16 < RESPONSE_BYTES_MAX) };
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_decoders_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            if let Ok(request) = Request::from_bytes(&bytes) {
+                prop_assert_eq!(request.to_bytes(), bytes.clone());
+            }
+            if let Ok(response) = Response::from_bytes(&bytes) {
+                prop_assert_eq!(response.to_bytes(), bytes);
+            }
+        }
+    }
+}

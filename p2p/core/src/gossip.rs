@@ -1,0 +1,160 @@
+use lamina_certificate::{Attestation, TaskCertificate};
+use lamina_types::{Canonical, ChainId, Digest, ServiceRegistration, SignedTaskRequest, canonical};
+
+/// Longest message of any topic, in bytes.
+pub const GOSSIP_BYTES_MAX: usize = 64 * 1024;
+
+/// What messages are about. Their number is fixed: it doesn't grow with services.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Topic {
+    /// Services' registrations.
+    Services,
+    /// Requests for tasks.
+    Tasks,
+    /// Operators' attestations.
+    Attestations,
+    /// Certificates.
+    Certificates,
+}
+
+impl Topic {
+    /// All topics.
+    pub const ALL: [Self; 4] =
+        [Self::Services, Self::Tasks, Self::Attestations, Self::Certificates];
+
+    /// The topic's short name, as in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Services => "services",
+            Self::Tasks => "tasks",
+            Self::Attestations => "attestations",
+            Self::Certificates => "certificates",
+        }
+    }
+
+    /// The topic's name on the wire: networks don't mix, and a new version is a new topic.
+    #[must_use]
+    pub fn wire_name(self, chain: &ChainId) -> String {
+        format!("/lamina/{chain}/{}/1", self.name())
+    }
+
+    /// Longest message of this topic, in bytes.
+    #[must_use]
+    pub const fn bytes_max(self) -> usize {
+        match self {
+            Self::Services => ServiceRegistration::BYTES_MAX,
+            Self::Tasks => SignedTaskRequest::BYTES_MAX,
+            Self::Attestations => Attestation::BYTES_MAX,
+            Self::Certificates => TaskCertificate::BYTES_MAX,
+        }
+    }
+}
+
+const _: () = {
+    let mut i = 0;
+    while i < Topic::ALL.len() {
+        assert!(Topic::ALL[i].bytes_max() <= GOSSIP_BYTES_MAX, "gossip carries small things only");
+        i += 1;
+    }
+};
+
+/// A message, decoded. Signatures are not yet checked, except that they are points of their group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gossip {
+    /// Someone registers a service.
+    Service(Box<ServiceRegistration>),
+    /// Someone asks for a run.
+    Task(Box<SignedTaskRequest>),
+    /// An operator attests an outcome.
+    Attestation(Attestation),
+    /// A quorum did.
+    Certificate(TaskCertificate),
+}
+
+impl Gossip {
+    /// Reads a message of `topic`.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub fn decode(topic: Topic, bytes: &[u8]) -> Result<Self, Error> {
+        let message = match topic {
+            Topic::Services => {
+                Self::Service(Box::new(ServiceRegistration::from_bytes(bytes).map_err(Error)?))
+            }
+            Topic::Tasks => {
+                Self::Task(Box::new(SignedTaskRequest::from_bytes(bytes).map_err(Error)?))
+            }
+            Topic::Attestations => {
+                Self::Attestation(Attestation::from_bytes(bytes).map_err(Error)?)
+            }
+            Topic::Certificates => {
+                Self::Certificate(TaskCertificate::from_bytes(bytes).map_err(Error)?)
+            }
+        };
+        Ok(message)
+    }
+
+    /// The message's topic and bytes.
+    #[must_use]
+    pub fn encode(&self) -> (Topic, Vec<u8>) {
+        match self {
+            Self::Service(registration) => (Topic::Services, registration.to_bytes()),
+            Self::Task(request) => (Topic::Tasks, request.to_bytes()),
+            Self::Attestation(attestation) => (Topic::Attestations, attestation.to_bytes()),
+            Self::Certificate(certificate) => (Topic::Certificates, certificate.to_bytes()),
+        }
+    }
+}
+
+/// Why bytes aren't a message of their topic.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("not a message of this topic: {0}")]
+pub struct Error(#[source] pub canonical::Error);
+
+/// Identifies a message by its content, so that one message has one identifier whoever sends it.
+pub type MessageId = [u8; 20];
+
+/// The first 20 bytes of the SHA-256 of topic and content.
+#[must_use]
+pub fn message_id(topic: &str, bytes: &[u8]) -> MessageId {
+    let mut preimage = Vec::with_capacity(8 + topic.len() + bytes.len());
+    preimage.extend((topic.len() as u64).to_be_bytes());
+    preimage.extend(topic.as_bytes());
+    preimage.extend(bytes);
+    *Digest::of(&preimage).0.first_chunk().expect("a digest has 32 bytes")
+}
+
+/// What becomes of a message. Nothing is forwarded before it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Right: forwarded.
+    Accept,
+    /// Of no use here, but nobody's fault: dropped.
+    Ignore,
+    /// Wrong: dropped, and held against those who sent it.
+    Reject,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn identifiers_depend_on_topic_and_content() {
+        assert_eq!(message_id("a", b"bc"), message_id("a", b"bc"));
+        assert_ne!(message_id("a", b"bc"), message_id("ab", b"c"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            for topic in Topic::ALL {
+                if let Ok(message) = Gossip::decode(topic, &bytes) {
+                    prop_assert_eq!(message.encode(), (topic, bytes.clone()));
+                }
+            }
+        }
+    }
+}
