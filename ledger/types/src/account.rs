@@ -49,7 +49,7 @@ pub struct SigningContext {
 }
 
 impl SigningContext {
-    /// The digest that a wallet signs for `data`. EIP-712, "Specification of the eth_signTypedData JSON RPC".
+    /// The digest that a wallet signs for `data`. EIP-712, "Specification of the `eth_signTypedData` JSON RPC".
     pub(crate) fn digest<T: SolStruct>(&self, data: &T) -> Digest {
         let domain = Eip712Domain {
             name: Some(Cow::Borrowed("Lamina")),

@@ -11,6 +11,7 @@ mod download;
 mod exchange;
 mod gossip;
 mod score;
+mod seen;
 
 pub use collector::{Collector, Inserted};
 pub use download::{CHUNK_BYTES_MAX, Download, Progress};
@@ -22,3 +23,4 @@ pub use gossip::{
     Error as GossipError, GOSSIP_BYTES_MAX, Gossip, MessageId, Topic, Verdict, message_id,
 };
 pub use score::{BAN, BAN_THRESHOLD, HALF_LIFE, Offence, PEERS_MAX, Scores};
+pub use seen::{SEEN_MAX, Seen};

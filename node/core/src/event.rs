@@ -1,0 +1,202 @@
+use lamina_certificate::{Attestation, VerifiedTaskCertificate};
+use lamina_p2p::{Gossip, Offence, Request, Response, Topic, Verdict};
+use lamina_types::{
+    Digest, Input, Manifest, Outcome, PeerKey, ServiceId, ServiceRegistration, SignedTaskRequest,
+    TaskId, account,
+};
+
+use crate::Record;
+
+/// What happened in the world.
+#[derive(Debug)]
+pub enum Event {
+    /// A peer's first connection is up.
+    PeerConnected(PeerKey),
+    /// A peer's last connection is gone.
+    PeerDisconnected(PeerKey),
+    /// A peer sent a message; it waits for [`Action::Judge`].
+    Gossip {
+        /// Names the delivery.
+        delivery: u64,
+        /// Who sent it (not: who made it).
+        from: PeerKey,
+        /// Where.
+        topic: Topic,
+        /// The message.
+        bytes: Vec<u8>,
+    },
+    /// A peer asks; it waits for [`Action::Answer`].
+    Request {
+        /// Who asks.
+        from: PeerKey,
+        /// Names the request.
+        id: u64,
+        /// What.
+        request: Request,
+    },
+    /// A peer answered an [`Action::Ask`], or failed to.
+    Response {
+        /// Who.
+        from: PeerKey,
+        /// The action's.
+        id: u64,
+        /// `None`: no answer in time, or the connection broke.
+        response: Option<Response>,
+    },
+    /// The shell noticed something that a peer did wrong.
+    Offence(PeerKey, Offence),
+    /// Someone asks this node for something; it waits for [`Action::Reply`].
+    Command {
+        /// Names the command.
+        id: u64,
+        /// What.
+        command: Command,
+    },
+    /// An [`Action::Store`] is on disk.
+    Stored(u64),
+    /// An [`Action::Prepare`] is done: the component can be run, or is refused for this reason.
+    Prepared(ServiceId, Result<(), String>),
+    /// An [`Action::Prepare`] lacks the component's bytes.
+    BlobMissing(ServiceId),
+    /// An [`Action::StoreBlob`] is done, or failed for this reason.
+    BlobStored(ServiceId, Result<(), String>),
+    /// An [`Action::Execute`] is done. The error says why this operator abstains.
+    Executed(TaskId, Result<Outcome, String>),
+    /// An [`Action::Sign`] is done. The error says why the signing store refused.
+    Signed(TaskId, Result<Box<Attestation>, String>),
+    /// Time passed.
+    Tick,
+}
+
+/// What an application asks of its node.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Make a service known. Its component's bytes are with the shell already.
+    RegisterService(Box<ServiceRegistration>),
+    /// Have a task run.
+    SubmitTask(Box<SignedTaskRequest>),
+}
+
+/// What a command came to, once it's on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reply {
+    /// The service is known under this identifier.
+    Service(ServiceId),
+    /// The task is known under this identifier.
+    Task(TaskId),
+}
+
+/// Why a command is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommandError {
+    /// The registration doesn't hold.
+    #[error("the registration doesn't hold: {0}")]
+    Registration(String),
+    /// The requester's signature doesn't hold.
+    #[error("the requester's signature doesn't hold: {0}")]
+    Signature(#[from] account::Error),
+    /// The request is stale.
+    #[error("the request was valid until {valid_until_s}, now it's {now_s} (seconds since 1970)")]
+    Stale {
+        /// The request's.
+        valid_until_s: u64,
+        /// The node's.
+        now_s: u64,
+    },
+    /// The request is valid for too long.
+    #[error("the request is valid for more than {max_s} seconds")]
+    ValidTooLong {
+        /// The longest validity, in seconds.
+        max_s: u64,
+    },
+    /// The request names another height than this network's checkpoints have.
+    #[error("the request is pinned to height {0}, which isn't a checkpoint here")]
+    UnknownHeight(u64),
+    /// No such service.
+    #[error("service {0} isn't known here; `lamina service list` shows those that are")]
+    UnknownService(ServiceId),
+    /// The node has no room.
+    #[error("this node holds its most {what} ({max}); try again later, or another node")]
+    Full {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        max: usize,
+    },
+}
+
+/// What the shell must do.
+#[derive(Debug)]
+pub enum Action {
+    /// Forward a message, or drop it.
+    Judge(u64, Verdict),
+    /// Spread a message.
+    Publish(Gossip),
+    /// Ask a peer; answered by [`Event::Response`].
+    Ask {
+        /// Whom.
+        peer: PeerKey,
+        /// Names the question.
+        id: u64,
+        /// What.
+        request: Request,
+    },
+    /// Answer a peer.
+    Answer(u64, Response),
+    /// Answer a peer with a part of a blob, of at most [`lamina_p2p::CHUNK_BYTES_MAX`].
+    AnswerBlob {
+        /// Names the request.
+        id: u64,
+        /// Which blob.
+        digest: Digest,
+        /// Where the part begins.
+        offset: u32,
+    },
+    /// Tell the swarm what a peer is worth: 0 and below.
+    SetScore(PeerKey, f64),
+    /// Disconnect a peer and stay so for [`lamina_p2p::BAN`].
+    Ban(PeerKey),
+    /// Put records on disk, all or none; answered by [`Event::Stored`].
+    Store(u64, Vec<Record>),
+    /// Make a service's component ready to run; answered by [`Event::Prepared`] or [`Event::BlobMissing`].
+    Prepare(ServiceId, Box<Manifest>),
+    /// Keep a component's bytes, whose hash is right; answered by [`Event::BlobStored`].
+    StoreBlob(ServiceId, Digest, Vec<u8>),
+    /// Run a task; answered by [`Event::Executed`].
+    Execute(Execution),
+    /// Record in the signing store, sync, sign; answered by [`Event::Signed`].
+    Sign(TaskId, Digest),
+    /// Answer a command.
+    Reply(u64, Result<Reply, CommandError>),
+    /// Tell the application.
+    Notify(Notice),
+}
+
+/// What to run.
+#[derive(Debug, Clone)]
+pub struct Execution {
+    /// The task.
+    pub task: TaskId,
+    /// Its service.
+    pub service: ServiceId,
+    /// What it runs on.
+    pub input: Input,
+}
+
+/// What an application is told.
+#[derive(Debug, Clone)]
+pub enum Notice {
+    /// A service can be run here.
+    ServiceReady(ServiceId),
+    /// A request was taken up.
+    TaskAccepted(TaskId),
+    /// A task has its certificate.
+    TaskCertified(TaskId, Box<VerifiedTaskCertificate>),
+    /// A task expired without one.
+    TaskExpired(TaskId),
+    /// This node's outcome isn't the certified one: its build or its machine differs from the others'.
+    Dissent(TaskId),
+    /// An operator attested two outcomes of one task.
+    Equivocation(TaskId, lamina_types::OperatorIndex),
+}

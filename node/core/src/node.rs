@@ -1,0 +1,330 @@
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use lamina_certificate::OperatorSet;
+use lamina_p2p::{
+    BAN_THRESHOLD, Gossip, Offence, Request, Scores, Seen, Topic, Verdict, message_id,
+};
+use lamina_types::account::SigningContext;
+use lamina_types::{OperatorIndex, PeerKey, ServiceId, TaskId, Timestamp};
+use rand_chacha::ChaCha20Rng;
+
+use crate::service::Service;
+use crate::sync::Question;
+use crate::task::{PendingAttestation, Task};
+use crate::{
+    Action, Command, CommandError, Config, Event, Metrics, OperatorView, Record, Reply,
+    ServiceView, TaskView,
+};
+
+/// A node's state. See the crate's head for how it's driven.
+#[derive(Debug)]
+pub struct Node {
+    pub(crate) config: Config,
+    pub(crate) context: SigningContext,
+    pub(crate) set: Arc<OperatorSet>,
+    /// This node's place in the operator set; a node without one follows but doesn't attest.
+    pub(crate) me: Option<OperatorIndex>,
+    pub(crate) key: PeerKey,
+    pub(crate) rng: ChaCha20Rng,
+    pub(crate) peers: BTreeSet<PeerKey>,
+    scores: Scores,
+    seen: Seen,
+    pub(crate) services: BTreeMap<ServiceId, Service>,
+    pub(crate) tasks: BTreeMap<TaskId, Task>,
+    /// Open tasks, in the order of their coming.
+    pub(crate) open: BTreeSet<(Timestamp, TaskId)>,
+    /// Ended tasks that are remembered, in the order of their ending.
+    pub(crate) ended: VecDeque<TaskId>,
+    pub(crate) queue: VecDeque<TaskId>,
+    pub(crate) running: usize,
+    /// Attestations that wait to be verified together.
+    pub(crate) pending: Vec<PendingAttestation>,
+    pub(crate) questions: BTreeMap<u64, (PeerKey, Question)>,
+    next_id: u64,
+    storing: BTreeMap<u64, Option<(u64, Reply)>>,
+    timers: BTreeSet<(Timestamp, Timer)>,
+    actions: VecDeque<Action>,
+    pub(crate) metrics: Metrics,
+    /// The time of the event that's being handled.
+    pub(crate) now: Timestamp,
+}
+
+/// What's due at some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Timer {
+    /// Ask a random peer for what this node lacks.
+    Sync,
+    /// Publish the certificate of this task, unless another node's was seen.
+    Publish(TaskId),
+    /// Give this task up.
+    Expire(TaskId),
+}
+
+impl Node {
+    /// A node with what it kept: `records` in the order in which they were stored.
+    #[must_use]
+    pub fn new(
+        config: Config,
+        set: Arc<OperatorSet>,
+        context: SigningContext,
+        key: PeerKey,
+        rng: ChaCha20Rng,
+        now: Timestamp,
+        records: Vec<Record>,
+    ) -> Self {
+        let mut node = Self {
+            me: set.index_of_peer(&key),
+            timers: [(now + config.sync_interval, Timer::Sync)].into(),
+            config,
+            context,
+            set,
+            key,
+            rng,
+            peers: BTreeSet::new(),
+            scores: Scores::default(),
+            seen: Seen::default(),
+            services: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            open: BTreeSet::new(),
+            ended: VecDeque::new(),
+            queue: VecDeque::new(),
+            running: 0,
+            pending: Vec::new(),
+            questions: BTreeMap::new(),
+            next_id: 0,
+            storing: BTreeMap::new(),
+            actions: VecDeque::new(),
+            metrics: Metrics::default(),
+            now,
+        };
+        for record in records {
+            node.restore(record);
+        }
+        node.resume_tasks();
+        node
+    }
+
+    /// Tells the node what happened.
+    pub fn handle(&mut self, now: Timestamp, event: Event) {
+        self.now = now;
+        match event {
+            Event::PeerConnected(peer) => self.handle_connected(peer),
+            Event::PeerDisconnected(peer) => {
+                self.peers.remove(&peer);
+            }
+            Event::Gossip { delivery, from, topic, bytes } => {
+                self.handle_gossip(delivery, from, topic, &bytes);
+            }
+            Event::Request { from, id, request } => self.handle_request(from, id, request),
+            Event::Response { from, id, response } => self.handle_response(from, id, response),
+            Event::Offence(peer, offence) => self.charge(peer, offence),
+            Event::Command { id, command } => self.handle_command(id, command),
+            Event::Stored(id) => self.handle_stored(id),
+            Event::Prepared(service, result) => self.handle_prepared(service, result),
+            Event::BlobMissing(service) => self.fetch_component(service),
+            Event::BlobStored(service, result) => self.handle_blob_stored(service, result),
+            Event::Executed(task, result) => self.handle_executed(task, result),
+            Event::Signed(task, result) => self.handle_signed(task, result),
+            Event::Tick => {}
+        }
+        self.run_timers();
+    }
+
+    /// What the shell must do next; `None` until something happens.
+    ///
+    /// Handle all events that are there before polling: attestations among them are verified in batches.
+    pub fn poll(&mut self) -> Option<Action> {
+        if self.actions.is_empty() {
+            self.verify_pending();
+            self.start_executions();
+        }
+        self.actions.pop_front()
+    }
+
+    /// When to handle an [`Event::Tick`], if nothing happens before.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// The services, by identifier.
+    pub fn services(&self) -> impl Iterator<Item = ServiceView> {
+        self.services.iter().map(|(id, service)| service.view(*id))
+    }
+
+    /// A service.
+    #[must_use]
+    pub fn service(&self, id: &ServiceId) -> Option<ServiceView> {
+        self.services.get(id).map(|service| service.view(*id))
+    }
+
+    /// The tasks that are in memory, latest first.
+    pub fn tasks(&self) -> impl Iterator<Item = TaskView> {
+        let open = self.open.iter().rev().map(|(_, id)| id);
+        open.chain(self.ended.iter().rev()).filter_map(|id| self.task(id))
+    }
+
+    /// A task that's in memory.
+    #[must_use]
+    pub fn task(&self, id: &TaskId) -> Option<TaskView> {
+        self.tasks.get(id).map(|task| task.view(*id, self))
+    }
+
+    /// What makes a task's result verifiable by anyone: its request, outcome and certificate, once all are there.
+    #[must_use]
+    pub fn certified_task(&self, id: &TaskId) -> Option<lamina_certificate::CertifiedTask> {
+        self.tasks.get(id)?.certified(&self.context.chain)
+    }
+
+    /// The operators of this epoch.
+    pub fn operators(&self) -> impl Iterator<Item = OperatorView> {
+        self.set.iter().map(|(index, _)| self.operator_view(index))
+    }
+
+    /// How many tasks are open, and how many of those wait for a worker.
+    #[must_use]
+    pub fn load(&self) -> (usize, usize) {
+        (self.open.len(), self.queue.len())
+    }
+
+    /// This node's place in the operator set.
+    #[must_use]
+    pub const fn index(&self) -> Option<OperatorIndex> {
+        self.me
+    }
+
+    /// Counters since the start.
+    #[must_use]
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    fn handle_gossip(&mut self, delivery: u64, from: PeerKey, topic: Topic, bytes: &[u8]) {
+        if !self.seen.insert(message_id(topic.name(), bytes)) {
+            self.judge(delivery, topic, Verdict::Ignore);
+            self.charge(from, Offence::Repeated);
+            return;
+        }
+        let verdict = match Gossip::decode(topic, bytes) {
+            Ok(Gossip::Service(registration)) => self.judge_service(*registration),
+            Ok(Gossip::Task(request)) => self.judge_request(from, *request),
+            Ok(Gossip::Certificate(certificate)) => self.judge_certificate(from, certificate),
+            Ok(Gossip::Attestation(attestation)) => match self.precheck_attestation(&attestation) {
+                Ok(()) => {
+                    let delivery = Some(delivery);
+                    self.pending.push(PendingAttestation { delivery, from, attestation });
+                    return;
+                }
+                Err(verdict) => verdict,
+            },
+            Err(_) => Err(Offence::Malformed),
+        };
+        match verdict {
+            Ok(verdict) => self.judge(delivery, topic, verdict),
+            Err(offence) => {
+                self.judge(delivery, topic, Verdict::Reject);
+                self.charge(from, offence);
+            }
+        }
+    }
+
+    fn handle_command(&mut self, id: u64, command: Command) {
+        let result = match command {
+            Command::RegisterService(registration) => self.register_service(*registration),
+            Command::SubmitTask(request) => self.submit_task(*request),
+        };
+        match result {
+            // The answer waits until what it promises is on disk.
+            Ok((reply, records)) if !records.is_empty() => self.store(records, Some((id, reply))),
+            Ok((reply, _)) => self.act(Action::Reply(id, Ok(reply))),
+            Err(error) => self.act(Action::Reply(id, Err(error))),
+        }
+    }
+
+    fn handle_stored(&mut self, id: u64) {
+        if let Some(Some((command, reply))) = self.storing.remove(&id) {
+            self.act(Action::Reply(command, Ok(reply)));
+        }
+    }
+
+    fn run_timers(&mut self) {
+        while let Some((at, timer)) = self.timers.first().copied().filter(|(at, _)| *at <= self.now)
+        {
+            self.timers.remove(&(at, timer));
+            match timer {
+                Timer::Sync => {
+                    self.timers.insert((self.now + self.config.sync_interval, Timer::Sync));
+                    self.sync_with_someone();
+                }
+                Timer::Publish(task) => self.publish_certificate(task),
+                Timer::Expire(task) => self.expire(task),
+            }
+        }
+    }
+
+    fn restore(&mut self, record: Record) {
+        match record {
+            Record::Service(id, registration) => self.restore_service(id, *registration),
+            Record::Request(id, request, at) => self.restore_request(id, *request, at),
+            Record::Outcome(id, outcome) => self.restore_outcome(id, *outcome),
+            Record::Certificate(certificate, at) => self.restore_certificate(*certificate, at),
+        }
+    }
+
+    pub(crate) fn act(&mut self, action: Action) {
+        self.actions.push_back(action);
+    }
+
+    pub(crate) fn set_timer(&mut self, at: Timestamp, timer: Timer) {
+        self.timers.insert((at, timer));
+    }
+
+    pub(crate) fn store(&mut self, records: Vec<Record>, then: Option<(u64, Reply)>) {
+        let id = self.fresh_id();
+        self.storing.insert(id, then);
+        self.act(Action::Store(id, records));
+    }
+
+    pub(crate) fn ask(&mut self, peer: PeerKey, question: Question, request: Request) {
+        let id = self.fresh_id();
+        self.questions.insert(id, (peer, question));
+        self.act(Action::Ask { peer, id, request });
+    }
+
+    pub(crate) fn judge(&mut self, delivery: u64, topic: Topic, verdict: Verdict) {
+        self.metrics.judged(topic, verdict);
+        self.act(Action::Judge(delivery, verdict));
+    }
+
+    /// Holds an offence against a peer, and bans it when it's one too many.
+    pub(crate) fn charge(&mut self, peer: PeerKey, offence: Offence) {
+        self.metrics.offended(offence);
+        let before = self.scores.get(self.now, &peer);
+        let score = self.scores.charge(self.now, peer, offence);
+        self.act(Action::SetScore(peer, score));
+        if score <= BAN_THRESHOLD && before > BAN_THRESHOLD {
+            self.metrics.bans += 1;
+            self.act(Action::Ban(peer));
+        }
+    }
+
+    pub(crate) fn operator_view(&self, index: OperatorIndex) -> OperatorView {
+        let operator = self.set.get(index).expect("an index of this set");
+        OperatorView {
+            index,
+            address: operator.address,
+            peer_key: operator.peer_key,
+            stake_gwei: operator.stake_gwei,
+            connected: operator.peer_key == self.key || self.peers.contains(&operator.peer_key),
+        }
+    }
+
+    fn fresh_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+}
+
+/// What a command comes to: the answer, and what must be on disk before it's given.
+pub(crate) type CommandResult = Result<(Reply, Vec<Record>), CommandError>;

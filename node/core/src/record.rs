@@ -1,0 +1,17 @@
+use lamina_certificate::VerifiedTaskCertificate;
+use lamina_types::{Outcome, ServiceId, ServiceRegistration, SignedTaskRequest, TaskId, Timestamp};
+
+/// Something that a node keeps over a restart.
+///
+/// Attestations aren't kept: a node's own is made again from its outcome, and others' are asked for.
+#[derive(Debug, Clone)]
+pub enum Record {
+    /// A service.
+    Service(ServiceId, Box<ServiceRegistration>),
+    /// A request, and when it was taken up.
+    Request(TaskId, Box<SignedTaskRequest>, Timestamp),
+    /// What this node came to, or what a quorum certified.
+    Outcome(TaskId, Box<Outcome>),
+    /// A certificate that holds, and when it was complete.
+    Certificate(Box<VerifiedTaskCertificate>, Timestamp),
+}

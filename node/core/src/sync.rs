@@ -1,0 +1,268 @@
+//! What one node asks of another: on connecting, and every [`crate::Config::sync_interval`] of a random peer.
+//!
+//! Gossip is quick but forgets: a node that was away asks for services, open tasks and what was attested on them.
+
+use std::collections::BTreeSet;
+
+use lamina_certificate::TaskCertificate;
+use lamina_p2p::{IDS_MAX, ITEMS_MAX, Offence, Request, Response, TaskEvidence};
+use lamina_types::{
+    List, Outcome, PeerKey, ServiceId, ServiceRegistration, SignedTaskRequest, TaskId,
+};
+use rand_core::Rng as _;
+
+use crate::task::PendingAttestation;
+use crate::{Action, Node};
+
+/// What was asked, to judge the answer by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Question {
+    Inventory,
+    Services(BTreeSet<ServiceId>),
+    Tasks(BTreeSet<TaskId>),
+    Evidence(BTreeSet<TaskId>),
+    Outcome(TaskId),
+    Blob(ServiceId),
+}
+
+impl Node {
+    pub(crate) fn handle_connected(&mut self, peer: PeerKey) {
+        if self.peers.insert(peer) {
+            self.ask(peer, Question::Inventory, Request::Inventory);
+            self.ask_for_evidence(peer);
+            self.retry_downloads();
+        }
+    }
+
+    pub(crate) fn sync_with_someone(&mut self) {
+        self.retry_downloads();
+        if self.peers.is_empty() {
+            return;
+        }
+        let pick = self.rng.next_u64() % self.peers.len() as u64;
+        let peer = self.peers.iter().nth(usize::try_from(pick).expect("below a length")).copied();
+        if let Some(peer) = peer {
+            self.ask(peer, Question::Inventory, Request::Inventory);
+            self.ask_for_evidence(peer);
+            self.ask_for_outcomes(peer);
+        }
+    }
+
+    pub(crate) fn handle_request(&mut self, _from: PeerKey, id: u64, request: Request) {
+        let response = match request {
+            Request::Inventory => Response::Inventory {
+                services: List::truncated(self.services.keys().copied()),
+                open_tasks: List::truncated(self.open.iter().rev().map(|(_, id)| *id)),
+            },
+            Request::Services(ids) => {
+                let known = ids.as_slice().iter().filter_map(|id| self.services.get(id));
+                Response::Services(List::truncated(known.map(|s| s.registration.clone())))
+            }
+            Request::Tasks(ids) => {
+                let known = ids.as_slice().iter().filter_map(|id| self.tasks.get(id));
+                Response::Tasks(List::truncated(known.filter_map(|t| t.request.clone())))
+            }
+            Request::Evidence(ids) => {
+                let known = ids.as_slice().iter().filter_map(|id| self.tasks.get(id));
+                Response::Evidence(List::truncated(known.map(|task| task.evidence())))
+            }
+            Request::Outcome(id) => Response::Outcome(
+                self.tasks.get(&id).and_then(|task| task.certified_outcome().cloned()),
+            ),
+            Request::Blob { digest, offset } => {
+                self.act(Action::AnswerBlob { id, digest, offset });
+                return;
+            }
+        };
+        self.act(Action::Answer(id, response));
+    }
+
+    pub(crate) fn handle_response(&mut self, from: PeerKey, id: u64, response: Option<Response>) {
+        let Some((peer, question)) = self.questions.remove(&id) else { return };
+        if peer != from {
+            return;
+        }
+        match (question, response) {
+            (question, None) => {
+                if self.peers.contains(&from) {
+                    self.charge(from, Offence::NoAnswer);
+                }
+                if let Question::Blob(service) = question {
+                    self.handle_blob(from, service, None);
+                }
+            }
+            (Question::Inventory, Some(Response::Inventory { services, open_tasks })) => {
+                self.handle_inventory(from, services.as_slice(), open_tasks.as_slice());
+            }
+            (Question::Services(asked), Some(Response::Services(list))) => {
+                self.handle_services(from, &asked, list.into_vec());
+            }
+            (Question::Tasks(asked), Some(Response::Tasks(list))) => {
+                self.handle_tasks(from, &asked, list.into_vec());
+            }
+            (Question::Evidence(asked), Some(Response::Evidence(list))) => {
+                for evidence in list.into_vec() {
+                    self.handle_evidence(from, &asked, evidence);
+                }
+            }
+            (Question::Outcome(task), Some(Response::Outcome(outcome))) => {
+                self.handle_outcome(from, task, outcome);
+            }
+            (Question::Blob(service), Some(Response::Blob(part))) => {
+                self.handle_blob(from, service, part);
+            }
+            (question, Some(_)) => {
+                self.charge(from, Offence::WrongAnswer);
+                if let Question::Blob(service) = question {
+                    self.handle_blob(from, service, None);
+                }
+            }
+        }
+    }
+
+    /// Asks for the outcome of a task that was certified without this node.
+    pub(crate) fn ask_for_outcome(&mut self, peer: PeerKey, task: TaskId) {
+        self.ask(peer, Question::Outcome(task), Request::Outcome(task));
+    }
+
+    /// Asks for a request that this node heard of.
+    pub(crate) fn ask_for_task(&mut self, peer: PeerKey, task: TaskId) {
+        self.ask(peer, Question::Tasks([task].into()), Request::Tasks(List::truncated([task])));
+    }
+
+    /// Asks for a service that this node heard of.
+    pub(crate) fn ask_for_service(&mut self, peer: PeerKey, service: ServiceId) {
+        let request = Request::Services(List::truncated([service]));
+        self.ask(peer, Question::Services([service].into()), request);
+    }
+
+    fn handle_inventory(&mut self, from: PeerKey, services: &[ServiceId], tasks: &[TaskId]) {
+        let unknown: Vec<_> =
+            services.iter().filter(|id| !self.services.contains_key(id)).copied().collect();
+        for ids in unknown.chunks(ITEMS_MAX) {
+            let request = Request::Services(List::truncated(ids.iter().copied()));
+            self.ask(from, Question::Services(ids.iter().copied().collect()), request);
+        }
+        let unknown: Vec<_> = tasks
+            .iter()
+            .filter(|id| self.tasks.get(id).is_none_or(|task| task.request.is_none()))
+            .copied()
+            .collect();
+        // A few now, the rest with the next inventory: a long list mustn't fill this node's queues.
+        for ids in unknown.chunks(ITEMS_MAX).take(8) {
+            let request = Request::Tasks(List::truncated(ids.iter().copied()));
+            self.ask(from, Question::Tasks(ids.iter().copied().collect()), request);
+        }
+    }
+
+    fn handle_services(
+        &mut self,
+        from: PeerKey,
+        asked: &BTreeSet<ServiceId>,
+        list: Vec<ServiceRegistration>,
+    ) {
+        for registration in list {
+            let id = registration.manifest.service_id(&self.context.chain);
+            let result = if asked.contains(&id) {
+                self.judge_service(registration)
+            } else {
+                Err(Offence::WrongAnswer)
+            };
+            if let Err(offence) = result {
+                self.charge(from, offence);
+            }
+        }
+    }
+
+    fn handle_tasks(
+        &mut self,
+        from: PeerKey,
+        asked: &BTreeSet<TaskId>,
+        list: Vec<SignedTaskRequest>,
+    ) {
+        for request in list {
+            let id = request.request.task_id(&self.context.chain);
+            let result = if asked.contains(&id) {
+                self.judge_request(from, request)
+            } else {
+                Err(Offence::WrongAnswer)
+            };
+            if let Err(offence) = result {
+                self.charge(from, offence);
+            }
+        }
+    }
+
+    fn handle_evidence(&mut self, from: PeerKey, asked: &BTreeSet<TaskId>, evidence: TaskEvidence) {
+        match evidence {
+            TaskEvidence::Certificate(certificate) => {
+                self.handle_asked_certificate(from, asked, certificate);
+            }
+            TaskEvidence::Attestations(list) => {
+                for attestation in list.into_vec() {
+                    let result = if asked.contains(&attestation.task) {
+                        self.precheck_attestation(&attestation)
+                    } else {
+                        Err(Err(Offence::WrongAnswer))
+                    };
+                    match result {
+                        Ok(()) => {
+                            let pending = PendingAttestation { delivery: None, from, attestation };
+                            self.pending.push(pending);
+                        }
+                        Err(Err(offence)) => self.charge(from, offence),
+                        Err(Ok(_)) => {}
+                    }
+                }
+            }
+        }
+    }
+
+    fn handle_asked_certificate(
+        &mut self,
+        from: PeerKey,
+        asked: &BTreeSet<TaskId>,
+        certificate: TaskCertificate,
+    ) {
+        let result = if asked.contains(&certificate.task) {
+            self.judge_certificate(from, certificate)
+        } else {
+            Err(Offence::WrongAnswer)
+        };
+        if let Err(offence) = result {
+            self.charge(from, offence);
+        }
+    }
+
+    fn handle_outcome(&mut self, from: PeerKey, task: TaskId, outcome: Option<Outcome>) {
+        let Some(outcome) = outcome else { return };
+        if !self.accept_outcome(task, outcome) {
+            self.charge(from, Offence::WrongAnswer);
+        }
+    }
+
+    /// Asks what was attested on the open tasks that are oldest here.
+    fn ask_for_evidence(&mut self, peer: PeerKey) {
+        let tasks: Vec<TaskId> = self.open.iter().take(IDS_MAX).map(|(_, id)| *id).collect();
+        if !tasks.is_empty() {
+            let request = Request::Evidence(List::truncated(tasks.iter().copied()));
+            self.ask(peer, Question::Evidence(tasks.into_iter().collect()), request);
+        }
+    }
+
+    /// Asks for the outcomes of latest tasks that were certified without this node.
+    fn ask_for_outcomes(&mut self, peer: PeerKey) {
+        let lacking: Vec<TaskId> = self
+            .ended
+            .iter()
+            .rev()
+            .take(IDS_MAX)
+            .filter(|id| self.tasks.get(id).is_some_and(|task| task.lacks_outcome()))
+            .take(ITEMS_MAX)
+            .copied()
+            .collect();
+        for task in lacking {
+            self.ask_for_outcome(peer, task);
+        }
+    }
+}

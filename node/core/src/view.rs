@@ -1,0 +1,112 @@
+//! What a node shows of its state.
+
+use lamina_certificate::SignerBitmap;
+use lamina_types::{
+    Address, Digest, Manifest, OperatorIndex, Outcome, PeerKey, ServiceId, TaskId, TaskRequest,
+    Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// How far a task is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskStatus {
+    /// No quorum has attested one outcome yet.
+    Open,
+    /// A quorum has.
+    Certified,
+    /// None did in time.
+    Expired,
+}
+
+/// When a node saw what of a task.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeline {
+    /// The request came.
+    pub accepted: Timestamp,
+    /// Its run began here.
+    pub started: Option<Timestamp>,
+    /// Its run ended here.
+    pub executed: Option<Timestamp>,
+    /// This node's attestation was signed.
+    pub attested: Option<Timestamp>,
+    /// A certificate was complete.
+    pub certified: Option<Timestamp>,
+}
+
+/// A task.
+#[derive(Debug, Clone, Serialize)]
+pub struct TaskView {
+    /// Its identifier.
+    pub id: TaskId,
+    /// How far it is.
+    pub status: TaskStatus,
+    /// What was asked for; absent while only attestations are known.
+    pub request: Option<TaskRequest>,
+    /// The certified outcome; before that, this node's own.
+    pub outcome: Option<Outcome>,
+    /// The certified digest; before that, this node's own.
+    pub outcome_digest: Option<Digest>,
+    /// Why this node doesn't attest.
+    pub abstention: Option<Abstention>,
+    /// Whether this node came to another outcome than the certified one.
+    pub dissent: bool,
+    /// Who attested, whatever the outcome.
+    pub signers: SignerBitmap,
+    /// Who didn't.
+    pub missing: Vec<OperatorView>,
+    /// The attested outcomes with the stake behind them, in gwei.
+    pub outcomes: Vec<(Digest, u64)>,
+    /// What a certificate needs more than, in gwei.
+    pub quorum_gwei: u64,
+    /// When this node saw what.
+    pub timeline: Timeline,
+}
+
+/// Why a node doesn't attest a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abstention {
+    /// In words.
+    pub reason: String,
+}
+
+/// An operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OperatorView {
+    /// Its place in the operator set.
+    pub index: OperatorIndex,
+    /// Its account.
+    pub address: Address,
+    /// Its node's key.
+    pub peer_key: PeerKey,
+    /// Its stake, in gwei.
+    pub stake_gwei: u64,
+    /// Whether this node is connected to it, or is it.
+    pub connected: bool,
+}
+
+/// Whether a node can run a service.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "status", content = "reason")]
+pub enum ServiceStatus {
+    /// The component is being compiled.
+    Preparing,
+    /// The component is being fetched from peers.
+    Fetching,
+    /// It can.
+    Ready,
+    /// It can't, for this reason.
+    Refused(String),
+}
+
+/// A service.
+#[derive(Debug, Clone, Serialize)]
+pub struct ServiceView {
+    /// Its identifier.
+    pub id: ServiceId,
+    /// Its manifest.
+    pub manifest: Manifest,
+    /// Whether this node can run it.
+    #[serde(flatten)]
+    pub status: ServiceStatus,
+}

@@ -1,0 +1,359 @@
+//! Nodes joined by a network of one thread, with disks, signing stores and a service that runs at once.
+
+#![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lamina_certificate::{Attestation, Genesis, OperatorRecord, OperatorSet, SecretKey};
+use lamina_node_core::{
+    Action, Command, CommandError, Config, Event, Node, Notice, Record, Reply, TaskStatus, TaskView,
+};
+use lamina_p2p::{Response, Topic, Verdict};
+use lamina_types::{
+    AccountKey, Address, Canonical, Digest, Height, Input, Limits, Manifest, OperatorIndex,
+    Outcome, Output, PeerKey, ServiceId, ServiceRegistration, SignedTaskRequest, TaskId,
+    TaskRequest, Text, Timestamp,
+};
+use rand_chacha::ChaCha20Rng;
+use rand_core::{Rng as _, SeedableRng as _};
+
+pub const COMPONENT: &[u8] = b"stands for a component: the harness runs services itself";
+
+/// What an operator does with an input.
+pub type Behaviour = fn(&Input) -> Result<Outcome, String>;
+
+pub fn honest(input: &Input) -> Result<Outcome, String> {
+    Ok(Outcome { fuel_used: 7, result: Ok(Output::new(input.as_slice()).unwrap()) })
+}
+
+pub fn lying(_: &Input) -> Result<Outcome, String> {
+    Ok(Outcome { fuel_used: 7, result: Ok(Output::new(*b"a lie").unwrap()) })
+}
+
+pub fn slow(_: &Input) -> Result<Outcome, String> {
+    Err("took longer than 10s".to_owned())
+}
+
+pub struct Network {
+    pub genesis: Genesis,
+    pub set: Arc<OperatorSet>,
+    pub config: Config,
+    pub now: Timestamp,
+    pub hosts: Vec<Host>,
+    /// Of a hundred gossip messages, how many are lost.
+    pub loss_percent: u64,
+    /// Whether messages that wait are delivered in any order.
+    pub reorder: bool,
+    keys: Vec<SecretKey>,
+    rng: ChaCha20Rng,
+    wire: VecDeque<(usize, Event)>,
+    questions: BTreeMap<u64, (usize, u64, usize)>,
+    next_id: u64,
+}
+
+/// A machine: what survives when its node doesn't run.
+pub struct Host {
+    pub node: Option<Node>,
+    pub behaviour: Behaviour,
+    pub records: Vec<Record>,
+    pub signed: BTreeMap<TaskId, Digest>,
+    pub blobs: BTreeSet<Digest>,
+    pub banned: BTreeSet<PeerKey>,
+    pub notices: Vec<Notice>,
+    pub verdicts: Vec<Verdict>,
+    pub replies: Vec<Result<Reply, CommandError>>,
+}
+
+pub fn peer(index: usize) -> PeerKey {
+    PeerKey([u8::try_from(index).unwrap() + 1; 32])
+}
+
+pub fn account() -> AccountKey {
+    AccountKey::from_bytes(&[9; 32]).unwrap()
+}
+
+impl Network {
+    /// Operators that are all up and connected.
+    pub fn new(operators: usize) -> Self {
+        let mut network = Self::down(operators);
+        (0..operators).for_each(|index| network.start(index));
+        network.run();
+        network
+    }
+
+    /// Operators whose nodes aren't running.
+    pub fn down(operators: usize) -> Self {
+        let keys: Vec<_> =
+            (0..operators).map(|i| SecretKey::derive(&[u8::try_from(i).unwrap(); 32])).collect();
+        let chain_id: lamina_types::ChainId = "lamina-test-1".parse().unwrap();
+        let records = keys
+            .iter()
+            .enumerate()
+            .map(|(i, key)| {
+                let address = Address([u8::try_from(i).unwrap(); 20]);
+                OperatorRecord::new(&chain_id, address, peer(i), key, 32)
+            })
+            .collect();
+        let genesis = Genesis { chain_id, ethereum_chain_id: 31337, operators: records };
+        let host = || Host {
+            node: None,
+            behaviour: honest,
+            records: Vec::new(),
+            signed: BTreeMap::new(),
+            blobs: BTreeSet::new(),
+            banned: BTreeSet::new(),
+            notices: Vec::new(),
+            verdicts: Vec::new(),
+            replies: Vec::new(),
+        };
+        Self {
+            set: Arc::new(genesis.operator_set().unwrap()),
+            genesis,
+            config: Config::default(),
+            now: Timestamp(1_700_000_000_000_000),
+            hosts: (0..operators).map(|_| host()).collect(),
+            loss_percent: 0,
+            reorder: false,
+            keys,
+            rng: ChaCha20Rng::seed_from_u64(1),
+            wire: VecDeque::new(),
+            questions: BTreeMap::new(),
+            next_id: 0,
+        }
+    }
+
+    /// Starts a node with what its disk holds, and connects it to the others.
+    pub fn start(&mut self, index: usize) {
+        let node = Node::new(
+            self.config.clone(),
+            self.set.clone(),
+            self.genesis.signing_context(),
+            peer(index),
+            ChaCha20Rng::seed_from_u64(index as u64),
+            self.now,
+            self.hosts[index].records.clone(),
+        );
+        self.hosts[index].node = Some(node);
+        for other in 0..self.hosts.len() {
+            if other != index && self.hosts[other].node.is_some() {
+                self.wire.push_back((other, Event::PeerConnected(peer(index))));
+                self.wire.push_back((index, Event::PeerConnected(peer(other))));
+            }
+        }
+    }
+
+    /// Stops a node at once: only what's on its disk is left.
+    pub fn kill(&mut self, index: usize) {
+        self.hosts[index].node = None;
+        self.wire.retain(|(host, _)| *host != index);
+        for other in 0..self.hosts.len() {
+            if self.hosts[other].node.is_some() {
+                self.wire.push_back((other, Event::PeerDisconnected(peer(index))));
+            }
+        }
+    }
+
+    pub fn node(&self, index: usize) -> &Node {
+        self.hosts[index].node.as_ref().expect("the node runs")
+    }
+
+    pub fn task(&self, index: usize, id: &TaskId) -> TaskView {
+        self.node(index).task(id).expect("the task is known")
+    }
+
+    pub fn registration(&self) -> ServiceRegistration {
+        let manifest = Manifest {
+            owner: account().address(),
+            name: "echo".to_owned().try_into().unwrap(),
+            description: Text::default(),
+            component: Digest::of(COMPONENT),
+            component_bytes: u32::try_from(COMPONENT.len()).unwrap(),
+            limits: Limits { fuel: 1, memory_bytes: 1, input_bytes: 1, output_bytes: 1 },
+            parameters: BTreeMap::new(),
+        };
+        manifest.register(&account(), &self.genesis.signing_context())
+    }
+
+    /// Registers the service at one node, which has the component.
+    pub fn deploy(&mut self, index: usize) -> ServiceId {
+        let registration = self.registration();
+        let id = registration.manifest.service_id(&self.genesis.chain_id);
+        self.hosts[index].blobs.insert(Digest::of(COMPONENT));
+        self.command(index, Command::RegisterService(Box::new(registration)));
+        id
+    }
+
+    pub fn request(&self, service: ServiceId, nonce: u64) -> SignedTaskRequest {
+        TaskRequest {
+            service,
+            input: Input::new(*b"hello").unwrap(),
+            requester: account().address(),
+            nonce,
+            height: Height(0),
+            valid_until: self.now + Duration::from_secs(3600),
+        }
+        .sign(&account(), &self.genesis.signing_context())
+    }
+
+    pub fn submit(&mut self, index: usize, service: ServiceId, nonce: u64) -> TaskId {
+        let request = self.request(service, nonce);
+        let id = request.request.task_id(&self.genesis.chain_id);
+        self.command(index, Command::SubmitTask(Box::new(request)));
+        id
+    }
+
+    pub fn command(&mut self, index: usize, command: Command) {
+        self.wire.push_back((index, Event::Command { id: 1, command }));
+        self.run();
+    }
+
+    pub fn attest(&self, operator: usize, task: TaskId, outcome: Digest) -> Attestation {
+        let index = OperatorIndex(u16::try_from(operator).unwrap());
+        Attestation::sign(&self.set, index, &self.keys[operator], task, outcome)
+    }
+
+    /// A message from one host to another, as if gossiped; returns the verdict.
+    pub fn gossip(&mut self, to: usize, from: usize, topic: Topic, bytes: Vec<u8>) -> Verdict {
+        self.next_id += 1;
+        let event = Event::Gossip { delivery: self.next_id, from: peer(from), topic, bytes };
+        self.wire.push_back((to, event));
+        let before = self.hosts[to].verdicts.len();
+        self.run();
+        self.hosts[to].verdicts[before]
+    }
+
+    /// Lets time pass, with all that's due.
+    pub fn pass(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while self.now < end {
+            let deadlines =
+                self.hosts.iter().filter_map(|host| host.node.as_ref()?.next_deadline());
+            self.now =
+                deadlines.min().unwrap_or(end).clamp(self.now + Duration::from_micros(1), end);
+            for index in 0..self.hosts.len() {
+                self.wire.push_back((index, Event::Tick));
+            }
+            self.run();
+        }
+    }
+
+    /// Delivers what's on the wire until nothing is.
+    pub fn run(&mut self) {
+        let mut steps = 0;
+        while let Some((index, event)) = self.next_event() {
+            let Some(node) = &mut self.hosts[index].node else { continue };
+            node.handle(self.now, event);
+            while let Some(action) = self.hosts[index].node.as_mut().and_then(Node::poll) {
+                self.act(index, action);
+            }
+            steps += 1;
+            assert!(steps < 1_000_000, "the nodes never come to rest");
+        }
+    }
+
+    fn next_event(&mut self) -> Option<(usize, Event)> {
+        if self.reorder && self.wire.len() > 1 {
+            let pick = self.rng.next_u64() % self.wire.len() as u64;
+            return self.wire.swap_remove_back(usize::try_from(pick).unwrap());
+        }
+        self.wire.pop_front()
+    }
+
+    fn act(&mut self, index: usize, action: Action) {
+        let host = &mut self.hosts[index];
+        match action {
+            Action::Judge(_, verdict) => host.verdicts.push(verdict),
+            Action::Publish(message) => {
+                let (topic, bytes) = message.encode();
+                for other in (0..self.hosts.len()).filter(|other| *other != index) {
+                    if self.rng.next_u64() % 100 < self.loss_percent {
+                        continue;
+                    }
+                    self.next_id += 1;
+                    let (delivery, from) = (self.next_id, peer(index));
+                    let event = Event::Gossip { delivery, from, topic, bytes: bytes.clone() };
+                    self.wire.push_back((other, event));
+                }
+            }
+            Action::Ask { peer: to, id, request } => {
+                let other = (0..self.hosts.len()).find(|other| peer(*other) == to).unwrap();
+                // What crosses the network has a byte form.
+                let request = lamina_p2p::Request::from_bytes(&request.to_bytes()).unwrap();
+                if self.hosts[other].node.is_none() {
+                    self.wire.push_back((index, Event::Response { from: to, id, response: None }));
+                    return;
+                }
+                self.next_id += 1;
+                self.questions.insert(self.next_id, (index, id, other));
+                let event = Event::Request { from: peer(index), id: self.next_id, request };
+                self.wire.push_back((other, event));
+            }
+            Action::Answer(id, response) => self.answer(id, response),
+            Action::AnswerBlob { id, digest, offset } => {
+                let part = host
+                    .blobs
+                    .contains(&digest)
+                    .then(|| lamina_types::Bytes::new(&COMPONENT[offset as usize..]).unwrap());
+                self.answer(id, Response::Blob(part));
+            }
+            Action::SetScore(..) => {}
+            Action::Ban(peer) => {
+                host.banned.insert(peer);
+            }
+            Action::Store(id, records) => {
+                host.records.extend(records);
+                self.wire.push_back((index, Event::Stored(id)));
+            }
+            Action::Prepare(service, manifest) => {
+                let event = if host.blobs.contains(&manifest.component) {
+                    Event::Prepared(service, Ok(()))
+                } else {
+                    Event::BlobMissing(service)
+                };
+                self.wire.push_back((index, event));
+            }
+            Action::StoreBlob(service, digest, bytes) => {
+                assert_eq!(Digest::of(&bytes), digest);
+                host.blobs.insert(digest);
+                self.wire.push_back((index, Event::BlobStored(service, Ok(()))));
+            }
+            Action::Execute(execution) => {
+                let result = (host.behaviour)(&execution.input);
+                self.wire.push_back((index, Event::Executed(execution.task, result)));
+            }
+            Action::Sign(task, outcome) => {
+                let signed = *host.signed.entry(task).or_insert(outcome);
+                let result = if signed == outcome {
+                    Ok(Box::new(self.attest(index, task, outcome)))
+                } else {
+                    Err("another outcome was signed".to_owned())
+                };
+                self.wire.push_back((index, Event::Signed(task, result)));
+            }
+            Action::Reply(_, result) => host.replies.push(result),
+            Action::Notify(notice) => host.notices.push(notice),
+        }
+    }
+
+    fn answer(&mut self, id: u64, response: Response) {
+        let (asker, question, answerer) = self.questions.remove(&id).expect("asked before");
+        let response = Some(Response::from_bytes(&response.to_bytes()).unwrap());
+        let event = Event::Response { from: peer(answerer), id: question, response };
+        self.wire.push_back((asker, event));
+    }
+
+    /// Everyone who runs has a certificate of this task, all of one outcome, and the outcome itself.
+    pub fn assert_certified(&self, id: &TaskId) {
+        let mut outcomes = BTreeSet::new();
+        for host in self.hosts.iter().filter_map(|host| host.node.as_ref()) {
+            let certified = host.certified_task(id).expect("a certificate, a request, an outcome");
+            let context = self.genesis.signing_context();
+            assert_eq!(certified.verify(&context, &self.set), Ok(*id));
+            outcomes.insert(certified.certificate.outcome);
+            assert_eq!(host.task(id).unwrap().status, TaskStatus::Certified);
+        }
+        assert_eq!(outcomes.len(), 1);
+    }
+}

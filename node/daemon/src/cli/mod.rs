@@ -1,0 +1,145 @@
+//! The command line: `lamina <noun> <verb>`.
+
+mod genesis;
+pub(crate) mod keys;
+mod node;
+pub(crate) mod output;
+mod service;
+pub(crate) mod task;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use lamina_keystore::{KeyKind, Keystore, Passphrase};
+use lamina_types::AccountKey;
+
+use crate::client::Client;
+use crate::devnet;
+
+/// Lamina: verifiable services, run by operators that agree on each result.
+#[derive(Debug, Parser)]
+#[command(name = "lamina", version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    /// Print JSON, for programs.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    noun: Noun,
+}
+
+#[derive(Debug, Subcommand)]
+enum Noun {
+    /// Keys of operators and accounts.
+    #[command(subcommand)]
+    Keys(keys::Verb),
+    /// What a network begins with.
+    #[command(subcommand)]
+    Genesis(genesis::Verb),
+    /// The node of an operator.
+    #[command(subcommand)]
+    Node(node::Verb),
+    /// Services that the network runs.
+    #[command(subcommand)]
+    Service(service::Verb),
+    /// Runs of services, and their certificates.
+    #[command(subcommand)]
+    Task(task::Verb),
+    /// Bring up a whole network on this machine, and stop it with Ctrl-C.
+    Devnet(devnet::Options),
+}
+
+impl Arguments {
+    pub(crate) fn run(self) -> anyhow::Result<()> {
+        let json = self.json;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let result = runtime.block_on(async {
+            match self.noun {
+                Noun::Keys(verb) => verb.run(json),
+                Noun::Genesis(verb) => verb.run(json),
+                Noun::Node(verb) => verb.run(json).await,
+                Noun::Service(verb) => verb.run(json).await,
+                Noun::Task(verb) => verb.run(json).await,
+                Noun::Devnet(options) => devnet::run(options, json).await,
+            }
+        });
+        // A prompt or a compilation that nobody waits for any more mustn't keep the process.
+        runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+        result
+    }
+}
+
+/// Which node to talk to.
+#[derive(Debug, Args)]
+pub(crate) struct ApiOptions {
+    /// The node's HTTP API.
+    #[arg(long = "api", env = "LAMINA_API_URL", default_value = "http://127.0.0.1:4100")]
+    url: String,
+}
+
+impl ApiOptions {
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        Client::new(&self.url)
+    }
+}
+
+/// Which account signs.
+#[derive(Debug, Args)]
+pub(crate) struct AccountOptions {
+    /// The account's keystore.
+    #[arg(long, value_name = "FILE", env = "LAMINA_ACCOUNT", default_value = "keys/account.json")]
+    account: PathBuf,
+    #[command(flatten)]
+    passphrase: PassphraseOptions,
+}
+
+impl AccountOptions {
+    pub(crate) fn unlock(&self) -> anyhow::Result<AccountKey> {
+        let keystore = Keystore::read(&self.account)?;
+        anyhow::ensure!(
+            keystore.kind() == KeyKind::Account,
+            "{} holds a {} key, not an account's",
+            self.account.display(),
+            keystore.kind()
+        );
+        let secret = keystore.decrypt(&self.passphrase.existing(&self.account)?)?;
+        AccountKey::from_bytes(secret.expose())
+            .ok_or_else(|| anyhow::anyhow!("{} holds no account key", self.account.display()))
+    }
+}
+
+/// Where the passphrase comes from; never from the arguments themselves, which other users of the machine can read.
+#[derive(Debug, Args)]
+pub(crate) struct PassphraseOptions {
+    /// Read the passphrase from this file, which only its owner may read. Without it, it's asked for.
+    #[arg(long, value_name = "FILE", env = "LAMINA_PASSPHRASE_FILE")]
+    passphrase_file: Option<PathBuf>,
+    /// Read the passphrase from this open file descriptor.
+    #[arg(long, value_name = "NUMBER", conflicts_with = "passphrase_file")]
+    passphrase_fd: Option<u32>,
+}
+
+impl PassphraseOptions {
+    fn existing(&self, keys: &Path) -> anyhow::Result<Passphrase> {
+        match self.given()? {
+            Some(passphrase) => Ok(passphrase),
+            None => Ok(Passphrase::prompt(&format!("Passphrase of {}: ", keys.display()))?),
+        }
+    }
+
+    fn new_one(&self, keys: &Path) -> anyhow::Result<Passphrase> {
+        match self.given()? {
+            Some(passphrase) => Ok(passphrase),
+            None => {
+                Ok(Passphrase::prompt_new(&format!("New passphrase for {}: ", keys.display()))?)
+            }
+        }
+    }
+
+    fn given(&self) -> anyhow::Result<Option<Passphrase>> {
+        Ok(match (&self.passphrase_file, self.passphrase_fd) {
+            (Some(path), _) => Some(Passphrase::from_file(path)?),
+            (None, Some(descriptor)) => Some(Passphrase::from_descriptor(descriptor)?),
+            (None, None) => None,
+        })
+    }
+}

@@ -1,0 +1,212 @@
+//! A node's configuration: defaults < file < `LAMINA_*` < flags.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use figment::Figment;
+use figment::providers::{Env, Format as _, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+/// What `lamina.toml` holds. Relative paths are taken from the file's folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    /// The network's genesis file.
+    pub(crate) genesis: PathBuf,
+    /// Where the node keeps what it knows.
+    pub(crate) data: PathBuf,
+    pub(crate) keys: Keys,
+    pub(crate) p2p: lamina_p2p_net::Config,
+    pub(crate) tasks: Tasks,
+    pub(crate) components: lamina_components::Config,
+    pub(crate) api: Api,
+    pub(crate) log: Log,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            genesis: "genesis.json".into(),
+            data: "data".into(),
+            keys: Keys::default(),
+            p2p: lamina_p2p_net::Config::default(),
+            tasks: Tasks::default(),
+            components: lamina_components::Config::default(),
+            api: Api::default(),
+            log: Log::default(),
+        }
+    }
+}
+
+/// Where the node's keys are.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Keys {
+    /// The folder that `lamina keys new` made.
+    pub(crate) directory: PathBuf,
+    /// A file with the passphrase; without it the node asks for it when it starts.
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { directory: "keys".into(), passphrase_file: None }
+    }
+}
+
+/// How much of tasks the node takes on and keeps.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Tasks {
+    /// Tasks that run at the same time, each on a thread of its own.
+    pub(crate) workers: usize,
+    /// Most tasks without a certificate; further requests are dropped and counted.
+    pub(crate) open_max: usize,
+    /// Ended tasks that are kept on disk; the oldest are deleted first.
+    pub(crate) kept_max: u64,
+    /// Most that components may take on disk, in bytes.
+    pub(crate) components_bytes_max: u64,
+}
+
+impl Default for Tasks {
+    fn default() -> Self {
+        Self { workers: 2, open_max: 8192, kept_max: 100_000, components_bytes_max: 4 << 30 }
+    }
+}
+
+/// The local HTTP API.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Api {
+    /// Where it listens. It has no access control yet: keep it on loopback.
+    pub(crate) listen: SocketAddr,
+}
+
+impl Default for Api {
+    fn default() -> Self {
+        Self { listen: ([127, 0, 0, 1], 4100).into() }
+    }
+}
+
+/// What is logged, to standard error.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Log {
+    /// Levels, as `tracing-subscriber` reads them: `info`, or `info,lamina_p2p_net=debug`.
+    pub(crate) filter: String,
+    pub(crate) format: LogFormat,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: LogFormat::Text }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for collectors.
+    Json,
+}
+
+/// What flags override.
+#[derive(Debug, Default, clap::Args)]
+pub(crate) struct Overrides {
+    /// Where to meet peers; may be given several times.
+    #[arg(long = "p2p.listen", value_name = "MULTIADDR")]
+    pub(crate) p2p_listen: Vec<String>,
+    /// Peers to begin with; may be given several times.
+    #[arg(long = "p2p.bootstrap", value_name = "MULTIADDR")]
+    pub(crate) p2p_bootstrap: Vec<String>,
+    /// Where the HTTP API listens.
+    #[arg(long = "api.listen", value_name = "ADDRESS")]
+    pub(crate) api_listen: Option<SocketAddr>,
+    /// Levels of the log.
+    #[arg(long = "log.filter", value_name = "FILTER")]
+    pub(crate) log_filter: Option<String>,
+}
+
+impl Config {
+    /// Reads the layers. `path` must exist.
+    pub(crate) fn load(path: &Path, overrides: &Overrides) -> anyhow::Result<Self> {
+        anyhow::ensure!(
+            path.is_file(),
+            "there is no configuration at {}; name one with --config, or copy lamina.example.toml",
+            path.display()
+        );
+        let mut figment = Figment::from(Serialized::defaults(Self::default()))
+            .merge(Toml::file_exact(path))
+            .merge(Env::prefixed("LAMINA_").filter(is_ours).split("__"));
+        if !overrides.p2p_listen.is_empty() {
+            figment = figment.merge(("p2p.listen", &overrides.p2p_listen));
+        }
+        if !overrides.p2p_bootstrap.is_empty() {
+            figment = figment.merge(("p2p.bootstrap", &overrides.p2p_bootstrap));
+        }
+        if let Some(listen) = overrides.api_listen {
+            figment = figment.merge(("api.listen", listen));
+        }
+        if let Some(filter) = &overrides.log_filter {
+            figment = figment.merge(("log.filter", filter));
+        }
+        let mut config: Self = figment
+            .extract()
+            .map_err(anyhow::Error::from)
+            .with_context(|| format!("reading the configuration {}", path.display()))?;
+        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        config.resolve_paths(&folder);
+        Ok(config)
+    }
+
+    fn resolve_paths(&mut self, folder: &Path) {
+        let paths = [&mut self.genesis, &mut self.data, &mut self.keys.directory];
+        for path in paths.into_iter().chain(&mut self.keys.passphrase_file) {
+            *path = folder.join(&*path);
+        }
+    }
+}
+
+/// Only sections of the configuration: other programs' variables may begin like ours.
+fn is_ours(key: &figment::value::UncasedStr) -> bool {
+    let sections = ["genesis", "data", "keys", "p2p", "tasks", "components", "api", "log"];
+    let first = key.as_str().split("__").next().unwrap_or_default().to_ascii_lowercase();
+    sections.contains(&first.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> anyhow::Result<Config> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("lamina.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path, &Overrides::default())
+    }
+
+    #[test]
+    fn example_file_is_the_defaults() {
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("lamina.example.toml");
+        let config: Config = toml::from_str(&std::fs::read_to_string(example).unwrap()).unwrap();
+        assert_eq!(config, Config::default());
+    }
+
+    #[test]
+    fn errors_name_the_field_and_the_file() {
+        let error = format!("{:#}", load("[api]\nlisten = 7").unwrap_err());
+        assert!(error.contains("api.listen") && error.contains("lamina.toml"), "{error}");
+        let error = format!("{:#}", load("[api]\nlitsen = \"127.0.0.1:1\"").unwrap_err());
+        assert!(error.contains("litsen"), "{error}");
+    }
+
+    #[test]
+    fn paths_are_taken_from_the_file() {
+        let config = load("data = \"there\"\n[keys]\npassphrase_file = \"/secret\"").unwrap();
+        assert!(config.data.is_absolute() && config.data.ends_with("there"));
+        assert_eq!(config.keys.passphrase_file, Some("/secret".into()));
+    }
+}

@@ -1,0 +1,395 @@
+//! The local HTTP API. Bodies are JSON, or canonical bytes where something is signed or certified.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use futures::{Stream, StreamExt as _};
+use lamina_certificate::Genesis;
+use lamina_node_core::{
+    Command, CommandError, Notice, OperatorView, Reply, ServiceView, TaskStatus, TaskView,
+};
+use lamina_p2p_net::Handle;
+use lamina_types::{
+    COMPONENT_BYTES_MAX, Canonical, OperatorIndex, PeerKey, ServiceId, ServiceRegistration,
+    SignedTaskRequest, TaskId,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_stream::wrappers::BroadcastStream;
+
+use super::driver::{Mailbox, Stopped};
+use super::executor::Executor;
+use super::metrics;
+use super::store::Store;
+
+/// Longest wait for a task that a request can ask for.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Most tasks in a list.
+const LIST_MAX: usize = 1000;
+
+/// What the handlers work with.
+pub(crate) struct Shared {
+    pub(crate) genesis: Genesis,
+    pub(crate) index: Option<OperatorIndex>,
+    pub(crate) peer_key: PeerKey,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) network: Handle,
+    pub(crate) store: Arc<Store>,
+    pub(crate) executor: Arc<Executor>,
+}
+
+type Context = State<Arc<Shared>>;
+
+/// Serves until `stop` is true.
+pub(crate) async fn serve(listener: TcpListener, shared: Shared, stop: watch::Receiver<bool>) {
+    let stopped = |mut stop: watch::Receiver<bool>| async move {
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    let router = Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/genesis", get(genesis))
+        .route("/v1/peers", get(peers))
+        .route("/v1/operators", get(operators))
+        .route("/v1/components", put(put_component))
+        .layer(DefaultBodyLimit::max(COMPONENT_BYTES_MAX as usize))
+        .route("/v1/services", get(list_services).post(create_service))
+        .route("/v1/services/{id}", get(show_service))
+        .route("/v1/tasks", get(list_tasks))
+        .route("/v1/tasks", post(submit_task))
+        .route("/v1/tasks/{id}", get(show_task))
+        .route("/v1/tasks/{id}/certificate", get(task_certificate))
+        .route("/v1/events", get(events))
+        .route("/metrics", get(show_metrics))
+        .with_state(Arc::new(shared));
+    let server = axum::serve(listener, router).with_graceful_shutdown(stopped(stop.clone()));
+    tokio::select! {
+        result = server => if let Err(error) = result {
+            tracing::error!(%error, "the API failed");
+        },
+        // Event streams never end by themselves.
+        () = async { stopped(stop).await; tokio::time::sleep(Duration::from_secs(1)).await } => {}
+    }
+}
+
+async fn status(State(shared): Context) -> Result<Json<serde_json::Value>, Error> {
+    let (services, (tasks_open, tasks_queued), metrics) = shared
+        .mailbox
+        .query(|node| (node.services().count(), node.load(), node.metrics().clone()))
+        .await?;
+    let network = shared.network.status().await.map_err(|_| Stopped)?;
+    Ok(Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "chain_id": shared.genesis.chain_id,
+        "operator": shared.index,
+        "peer_id": peer_id(&shared.peer_key),
+        "listening": network.listening,
+        "peers": network.peers.len(),
+        "operators": shared.genesis.operators.len(),
+        "services": services,
+        "tasks_open": tasks_open,
+        "tasks_queued": tasks_queued,
+        "tasks_certified": metrics.tasks_certified,
+        "resident_bytes": metrics::resident_bytes(),
+    })))
+}
+
+async fn genesis(State(shared): Context) -> Json<Genesis> {
+    Json(shared.genesis.clone())
+}
+
+async fn peers(State(shared): Context) -> Result<Json<Vec<serde_json::Value>>, Error> {
+    let network = shared.network.status().await.map_err(|_| Stopped)?;
+    let peer = |peer: &lamina_p2p_net::PeerStatus| {
+        json!({
+            "peer_id": peer_id(&peer.peer),
+            "operator": shared
+                .genesis
+                .operators
+                .iter()
+                .position(|operator| operator.peer_key == peer.peer),
+            "address": peer.address,
+            "dialled": peer.dialled,
+            "round_trip_us": peer.round_trip.map(|time| time.as_micros()),
+            "score": peer.score,
+            "agent": peer.agent,
+        })
+    };
+    Ok(Json(network.peers.iter().map(peer).collect()))
+}
+
+async fn operators(State(shared): Context) -> Result<Json<Vec<OperatorView>>, Error> {
+    Ok(Json(shared.mailbox.query(|node| node.operators().collect()).await?))
+}
+
+/// Keeps a component's bytes, once they are found to be a service's.
+async fn put_component(State(shared): Context, body: Bytes) -> Result<Response, Error> {
+    let executor = shared.executor.clone();
+    let digest = tokio::task::spawn_blocking(move || {
+        executor.check(&body).map_err(|e| Error::unprocessable(e.to_string()))?;
+        executor.blobs().write(&body).map_err(|e| Error::insufficient(e.to_string()))
+    })
+    .await
+    .map_err(|_| Stopped)??;
+    Ok((StatusCode::CREATED, Json(json!({ "digest": digest }))).into_response())
+}
+
+async fn create_service(State(shared): Context, body: Bytes) -> Result<Response, Error> {
+    let registration = ServiceRegistration::from_bytes(&body)
+        .map_err(|e| Error::unprocessable(format!("the body isn't a registration: {e}")))?;
+    let executor = shared.executor.clone();
+    let manifest = registration.manifest.clone();
+    tokio::task::spawn_blocking(move || executor.check_manifest(&manifest))
+        .await
+        .map_err(|_| Stopped)?
+        .map_err(Error::unprocessable)?;
+    shared.command(Command::RegisterService(Box::new(registration))).await
+}
+
+async fn list_services(State(shared): Context) -> Result<Json<Vec<ServiceView>>, Error> {
+    Ok(Json(shared.mailbox.query(|node| node.services().collect()).await?))
+}
+
+async fn show_service(
+    State(shared): Context,
+    Path(id): Path<ServiceId>,
+) -> Result<Json<ServiceView>, Error> {
+    let service = shared.mailbox.query(move |node| node.service(&id)).await?;
+    service.map(Json).ok_or_else(|| Error::not_found(format!("service {id} isn't known here")))
+}
+
+async fn submit_task(State(shared): Context, body: Bytes) -> Result<Response, Error> {
+    let request = SignedTaskRequest::from_bytes(&body)
+        .map_err(|e| Error::unprocessable(format!("the body isn't a task request: {e}")))?;
+    shared.command(Command::SubmitTask(Box::new(request))).await
+}
+
+#[derive(Deserialize)]
+struct ListTasks {
+    /// Only tasks of this status.
+    status: Option<TaskStatus>,
+    /// Only tasks of this service.
+    service: Option<ServiceId>,
+    /// Most tasks in the answer; 1 to 1,000.
+    #[serde(default = "list_default")]
+    limit: usize,
+}
+
+const fn list_default() -> usize {
+    50
+}
+
+async fn list_tasks(
+    State(shared): Context,
+    Query(filter): Query<ListTasks>,
+) -> Result<Json<Vec<TaskView>>, Error> {
+    let tasks = move |node: &lamina_node_core::Node| {
+        node.tasks()
+            .filter(|task| filter.status.is_none_or(|status| status == task.status))
+            .filter(|task| {
+                let service = task.request.as_ref().map(|request| request.service);
+                filter.service.is_none() || filter.service == service
+            })
+            .take(filter.limit.clamp(1, LIST_MAX))
+            .collect()
+    };
+    Ok(Json(shared.mailbox.query(tasks).await?))
+}
+
+#[derive(Deserialize)]
+struct ShowTask {
+    /// How long to wait for the task's end, in milliseconds; at most a minute.
+    #[serde(default)]
+    wait_ms: u64,
+}
+
+async fn show_task(
+    State(shared): Context,
+    Path(id): Path<TaskId>,
+    Query(options): Query<ShowTask>,
+) -> Result<Json<TaskView>, Error> {
+    let mut notices = shared.mailbox.notices();
+    let ends = tokio::time::Instant::now() + Duration::from_millis(options.wait_ms).min(WAIT_MAX);
+    loop {
+        let task = shared.mailbox.query(move |node| node.task(&id)).await?;
+        let Some(task) = task else {
+            return Err(Error::not_found(format!(
+                "task {id} isn't known here; ask another node, or its certificate if it's old"
+            )));
+        };
+        let complete = task.status != TaskStatus::Open && task.outcome.is_some();
+        if complete || tokio::time::Instant::now() >= ends {
+            return Ok(Json(task));
+        }
+        // Whatever happens to this task, or a second later: an outcome that's fetched isn't announced.
+        let _ = tokio::time::timeout_at(
+            ends.min(tokio::time::Instant::now() + Duration::from_secs(1)),
+            async {
+                loop {
+                    match notices.recv().await {
+                        Ok(notice) if about(&notice) != Some(id) => {}
+                        _ => return,
+                    }
+                }
+            },
+        )
+        .await;
+    }
+}
+
+/// The [`lamina_certificate::CertifiedTask`], as `lamina task verify` reads it.
+async fn task_certificate(
+    State(shared): Context,
+    Path(id): Path<TaskId>,
+) -> Result<Response, Error> {
+    let certified = shared.mailbox.query(move |node| node.certified_task(&id)).await?;
+    let certified = match certified {
+        Some(certified) => Some(certified),
+        None => {
+            let read = move || shared.store.certified_task(&shared.genesis.chain_id, &id);
+            tokio::task::spawn_blocking(read)
+                .await
+                .map_err(|_| Stopped)?
+                .map_err(|e| Error::internal(e.to_string()))?
+        }
+    };
+    match certified {
+        Some(certified) => {
+            let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
+            Ok((kind, certified.to_bytes()).into_response())
+        }
+        None => Err(Error::not_found(format!("task {id} has no certificate here"))),
+    }
+}
+
+/// What happens, as it happens (server-sent events).
+async fn events(State(shared): Context) -> Sse<impl Stream<Item = Result<SseEvent, Infallible>>> {
+    let stream = BroadcastStream::new(shared.mailbox.notices()).map(|notice| {
+        Ok(match notice {
+            Ok(notice) => SseEvent::default().event(kind(&notice)).data(describe(&notice)),
+            Err(missed) => SseEvent::default().event("missed").data(missed.to_string()),
+        })
+    });
+    Sse::new(stream).keep_alive(KeepAlive::default())
+}
+
+async fn show_metrics(State(shared): Context) -> Result<Response, Error> {
+    let (metrics, load) =
+        shared.mailbox.query(|node| (node.metrics().clone(), node.load())).await?;
+    let text = metrics::encode(&metrics, load, &shared.network.metrics());
+    let kind =
+        [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+    Ok((kind, text).into_response())
+}
+
+impl Shared {
+    async fn command(&self, command: Command) -> Result<Response, Error> {
+        match self.mailbox.command(command).await? {
+            Ok(Reply::Service(id)) => {
+                Ok((StatusCode::CREATED, Json(json!({ "id": id }))).into_response())
+            }
+            Ok(Reply::Task(id)) => {
+                Ok((StatusCode::ACCEPTED, Json(json!({ "id": id }))).into_response())
+            }
+            Err(error) => {
+                let status = match error {
+                    CommandError::Full { .. } => StatusCode::TOO_MANY_REQUESTS,
+                    CommandError::UnknownService(_) => StatusCode::NOT_FOUND,
+                    _ => StatusCode::UNPROCESSABLE_ENTITY,
+                };
+                Err(Error { status, message: error.to_string() })
+            }
+        }
+    }
+}
+
+fn about(notice: &Notice) -> Option<TaskId> {
+    match notice {
+        Notice::ServiceReady(_) => None,
+        Notice::TaskAccepted(id)
+        | Notice::TaskCertified(id, _)
+        | Notice::TaskExpired(id)
+        | Notice::Dissent(id)
+        | Notice::Equivocation(id, _) => Some(*id),
+    }
+}
+
+const fn kind(notice: &Notice) -> &'static str {
+    match notice {
+        Notice::ServiceReady(_) => "service_ready",
+        Notice::TaskAccepted(_) => "task_accepted",
+        Notice::TaskCertified(..) => "task_certified",
+        Notice::TaskExpired(_) => "task_expired",
+        Notice::Dissent(_) => "dissent",
+        Notice::Equivocation(..) => "equivocation",
+    }
+}
+
+fn describe(notice: &Notice) -> String {
+    match notice {
+        Notice::ServiceReady(id) => json!({ "service": id }),
+        Notice::TaskAccepted(id) | Notice::TaskExpired(id) | Notice::Dissent(id) => {
+            json!({ "task": id })
+        }
+        Notice::TaskCertified(id, certificate) => json!({
+            "task": id,
+            "outcome": certificate.get().outcome,
+            "signers": certificate.get().signers,
+        }),
+        Notice::Equivocation(id, operator) => json!({ "task": id, "operator": operator }),
+    }
+    .to_string()
+}
+
+fn peer_id(key: &PeerKey) -> String {
+    lamina_p2p_net::peer_id(key).map_or_else(|| key.to_string(), |id| id.to_string())
+}
+
+/// What went wrong, for people; the status code says it to programs.
+#[derive(Debug, Serialize)]
+struct Error {
+    #[serde(skip)]
+    status: StatusCode,
+    #[serde(rename = "error")]
+    message: String,
+}
+
+impl Error {
+    fn not_found(message: String) -> Self {
+        Self { status: StatusCode::NOT_FOUND, message }
+    }
+
+    fn unprocessable(message: String) -> Self {
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, message }
+    }
+
+    fn insufficient(message: String) -> Self {
+        Self { status: StatusCode::INSUFFICIENT_STORAGE, message }
+    }
+
+    fn internal(message: String) -> Self {
+        tracing::error!(message, "a request to the API failed");
+        Self { status: StatusCode::INTERNAL_SERVER_ERROR, message }
+    }
+}
+
+impl From<Stopped> for Error {
+    fn from(stopped: Stopped) -> Self {
+        Self { status: StatusCode::SERVICE_UNAVAILABLE, message: stopped.to_string() }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        (self.status, Json(self)).into_response()
+    }
+}

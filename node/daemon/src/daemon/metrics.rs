@@ -1,0 +1,128 @@
+//! What a node counts, as Prometheus reads it (OpenMetrics text).
+
+use lamina_node_core::Metrics;
+use lamina_p2p::{Offence, Topic};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+/// All metrics of this moment.
+pub(crate) fn encode(
+    node: &Metrics,
+    load: (usize, usize),
+    network: &lamina_p2p_net::Metrics,
+) -> String {
+    let mut registry = Registry::with_prefix("lamina");
+    registry.register_collector(Box::new(Snapshot {
+        node: node.clone(),
+        load,
+        network: network.clone(),
+        resident_bytes: resident_bytes(),
+    }));
+    let mut text = String::new();
+    text::encode(&mut text, &registry).expect("writing to memory doesn't fail");
+    text
+}
+
+/// This process's memory in RAM, in bytes; 0 where the system doesn't tell (it does on Linux).
+pub(crate) fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+#[derive(Debug)]
+struct Snapshot {
+    node: Metrics,
+    load: (usize, usize),
+    network: lamina_p2p_net::Metrics,
+    resident_bytes: u64,
+}
+
+impl Collector for Snapshot {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let (node, network) = (&self.node, &self.network);
+        let counters = [
+            ("tasks_accepted", "Requests for tasks that were taken up", node.tasks_accepted),
+            ("tasks_certified", "Tasks that got their certificate", node.tasks_certified),
+            ("tasks_expired", "Tasks that expired without a certificate", node.tasks_expired),
+            ("tasks_abstained", "Tasks on which this node abstained", node.tasks_abstained),
+            ("tasks_dissented", "Tasks whose certified outcome isn't ours", node.tasks_dissented),
+            ("attestations_verified", "Attestations that held", node.attestations_verified),
+            ("attestation_batches", "Checks that these took", node.attestation_batches),
+            ("equivocations", "Operators' second outcomes for one task", node.equivocations),
+            ("dropped_full", "Messages dropped because a bound was reached", node.dropped_full),
+            ("p2p_bans", "Peers that were banned", node.bans),
+            ("p2p_requests_in", "Requests that peers made", network.requests_in),
+            ("p2p_requests_in_refused", "Requests refused", network.requests_in_refused),
+            ("p2p_requests_out", "Questions asked of peers", network.requests_out),
+            ("p2p_requests_out_failed", "Questions without answer", network.requests_out_failed),
+            ("p2p_events_dropped", "Events dropped by a full queue", network.events_dropped),
+            ("p2p_commands_refused", "Commands refused by a full queue", network.commands_refused),
+        ];
+        for (name, help, value) in counters {
+            let counter = ConstCounter::new(value);
+            let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+            counter.encode(metric)?;
+        }
+        self.encode_messages(&mut encoder)?;
+        self.encode_offences(&mut encoder)?;
+        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let gauges = [
+            ("tasks_open", "Tasks without a certificate", self.load.0 as u64),
+            ("tasks_queued", "Tasks that wait for a worker", self.load.1 as u64),
+            ("p2p_peers_connected", "Peers that are connected", network.peers_connected),
+            ("process_resident_bytes", "Memory in RAM", self.resident_bytes),
+        ];
+        for (name, help, value) in gauges {
+            let gauge = ConstGauge::new(gauge(value));
+            let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+            gauge.encode(metric)?;
+        }
+        Ok(())
+    }
+}
+
+impl Snapshot {
+    /// Messages by topic and what became of them.
+    fn encode_messages(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let sample = ConstCounter::new(0u64);
+        let help = "Gossiped messages by what became of them";
+        let mut metric =
+            encoder.encode_descriptor("p2p_messages", help, None, sample.metric_type())?;
+        for topic in Topic::ALL {
+            let swarm = self.network.topic(topic);
+            let [accepted, ignored, rejected] = self.node.messages_judged[topic as usize];
+            let outcomes = [
+                ("accepted", accepted),
+                ("ignored", ignored),
+                ("rejected", rejected),
+                ("repeated", swarm.duplicates()),
+                ("dropped", swarm.dropped),
+                ("published", swarm.published),
+                ("publish_failed", swarm.publish_failed),
+            ];
+            for (outcome, value) in outcomes {
+                let labels = [("topic", topic.name()), ("outcome", outcome)];
+                ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_offences(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let sample = ConstCounter::new(0u64);
+        let help = "What peers did wrong";
+        let mut metric =
+            encoder.encode_descriptor("p2p_offences", help, None, sample.metric_type())?;
+        for offence in Offence::ALL {
+            let value = self.node.offences[offence as usize];
+            let labels = [("offence", offence.name())];
+            ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}

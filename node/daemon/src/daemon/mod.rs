@@ -1,0 +1,263 @@
+//! The running node: wires the cores to the network, the disk, the Wasm engine and the HTTP API.
+
+mod api;
+mod blobs;
+mod driver;
+mod executor;
+mod metrics;
+mod signer;
+mod store;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use lamina_certificate::{GENESIS_BYTES_MAX, Genesis, OperatorSet, SecretKey};
+use lamina_components::Engine;
+use lamina_keystore::{KeyDirectory, KeyKind, Passphrase};
+use lamina_node_core::Node;
+use lamina_types::{OperatorIndex, PeerKey, Timestamp};
+use libp2p::Multiaddr;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+use crate::config::{Config, LogFormat};
+use blobs::Blobs;
+use driver::{Driver, Mailbox};
+use executor::Executor;
+use signer::{Signer, SigningStore};
+use store::Store;
+
+/// Where a running node can be reached; it stands in `endpoints.json` in its data folder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Endpoints {
+    /// The HTTP API.
+    pub(crate) api: String,
+    /// What other nodes take as a bootstrap address.
+    pub(crate) p2p: Vec<Multiaddr>,
+}
+
+/// Runs a node until `stop` completes.
+pub(crate) async fn run(
+    config: Config,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> anyhow::Result<()> {
+    start_log(&config)?;
+    let genesis = read_genesis(&config.genesis)?;
+    let set = Arc::new(genesis.operator_set()?);
+    std::fs::create_dir_all(&config.data)
+        .with_context(|| format!("creating the data folder {}", config.data.display()))?;
+    let store = Store::open(&config.data, &genesis.chain_id, config.tasks.kept_max)?;
+    let signing_store = SigningStore::open(&config.data)?;
+    let blobs = Blobs::open(&config.data, config.tasks.components_bytes_max)
+        .with_context(|| format!("opening the components in {}", config.data.display()))?;
+    let keys = Keys::unlock(&config)?;
+    let index = set.index_of_peer(&keys.peer_key);
+    let bls = index.map(|index| keys.bls_key(&set, index)).transpose()?;
+    let engine = Engine::new(config.components.clone())?;
+    let executor = Arc::new(Executor::new(engine, blobs));
+
+    let (done, results) = mpsc::unbounded_channel();
+    let store = Arc::new(store);
+    let (writes, queue) = mpsc::channel(store::QUEUE_MAX);
+    let store_thread = store.clone().start(queue, done.clone())?;
+    let (signatures, queue) = mpsc::channel(signer::QUEUE_MAX);
+    let signer_thread = match (index, bls) {
+        (Some(index), Some(bls)) => {
+            Some(Signer::new(bls, index, set.clone(), signing_store).start(queue, done.clone())?)
+        }
+        _ => None,
+    };
+    let (executions, queue) = mpsc::channel(config.tasks.workers.max(1));
+    let workers = executor.start(config.tasks.workers.max(1), queue, &done)?;
+
+    let mut p2p = config.p2p.clone();
+    let known = store.addresses()?;
+    p2p.bootstrap.extend(known.iter().filter_map(|text| text.parse::<Multiaddr>().ok()));
+    let (network, network_events, network_task) =
+        lamina_p2p_net::start(&p2p, &keys.peer_secret, &genesis.chain_id)?;
+
+    let node_config = lamina_node_core::Config {
+        tasks_open_max: config.tasks.open_max,
+        executions_max: config.tasks.workers.max(1),
+        ..lamina_node_core::Config::default()
+    };
+    let records = store.load(&set, node_config.tasks_remembered_max)?;
+    let node = Node::new(
+        node_config,
+        set.clone(),
+        genesis.signing_context(),
+        keys.peer_key,
+        ChaCha20Rng::from_seed(random()?),
+        now(),
+        records,
+    );
+    let (mailbox, messages) = Mailbox::new();
+    let driver = Driver {
+        node,
+        network: network.clone(),
+        network_events,
+        mailbox: mailbox.clone(),
+        messages,
+        results,
+        done,
+        writes,
+        signatures,
+        executions,
+        executor: executor.clone(),
+        waiting: driver::Waiting::default(),
+    };
+
+    let listener = tokio::net::TcpListener::bind(config.api.listen).await.with_context(|| {
+        format!(
+            "the API's address {} is taken; choose another with --api.listen",
+            config.api.listen
+        )
+    })?;
+    let api_address = listener.local_addr()?;
+    let shared = api::Shared {
+        genesis,
+        index,
+        peer_key: keys.peer_key,
+        mailbox,
+        network: network.clone(),
+        store,
+        executor,
+    };
+    write_endpoints(&config, api_address.to_string(), &network).await?;
+    tracing::info!(
+        api = %api_address,
+        operator = index.map(|index| index.0),
+        peer = %lamina_p2p_net::peer_id(&keys.peer_key).map(|id| id.to_string()).unwrap_or_default(),
+        chain = %set.chain(),
+        "the node is up"
+    );
+
+    let (stopping, stopped) = tokio::sync::watch::channel(false);
+    let mut server = tokio::spawn(api::serve(listener, shared, stopped.clone()));
+    let mut driver = tokio::task::spawn(driver.run(stopped));
+    tokio::select! {
+        () = stop => tracing::info!("the node stops"),
+        _ = &mut driver => tracing::error!("the node can't go on; it stops"),
+    }
+    stopping.send_replace(true);
+    // From the outside in: nobody asks any more, then the node ends, then what it gave to the disk is written.
+    let _ = tokio::time::timeout(SHUTDOWN_MAX, &mut server).await;
+    if !driver.is_finished() {
+        let _ = tokio::time::timeout(SHUTDOWN_MAX, &mut driver).await;
+    }
+    network.shutdown();
+    let _ = tokio::time::timeout(SHUTDOWN_MAX, network_task).await;
+    let stored = tokio::task::spawn_blocking(move || {
+        let stored = store_thread.join();
+        for thread in workers.into_iter().chain(signer_thread) {
+            let _ = thread.join();
+        }
+        stored
+    })
+    .await?;
+    match stored {
+        Ok(result) => Ok(result?),
+        Err(_) => anyhow::bail!("the thread that writes panicked; the log tells why"),
+    }
+}
+
+/// How long each part may take to end.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
+
+/// Reads and parses a genesis file; whether its operators hold is for [`Genesis::operator_set`] to tell.
+pub(crate) fn read_genesis(path: &Path) -> anyhow::Result<Genesis> {
+    let shown = path.display();
+    let size =
+        std::fs::metadata(path).with_context(|| format!("reading the genesis file {shown}"))?.len();
+    anyhow::ensure!(
+        size <= GENESIS_BYTES_MAX,
+        "the genesis file {shown} has {size} bytes, at most {GENESIS_BYTES_MAX} are allowed"
+    );
+    let text = std::fs::read_to_string(path)
+        .with_context(|| format!("reading the genesis file {shown}"))?;
+    serde_json::from_str(&text).with_context(|| format!("the genesis file {shown} isn't one"))
+}
+
+/// The time, as the cores take it.
+pub(crate) fn now() -> Timestamp {
+    let elapsed = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+    Timestamp(u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX))
+}
+
+/// 32 bytes from the operating system.
+pub(crate) fn random() -> anyhow::Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes)
+        .map_err(|error| anyhow::anyhow!("the system gives no randomness: {error}"))?;
+    Ok(bytes)
+}
+
+/// The secrets that a running node holds.
+struct Keys {
+    directory: KeyDirectory,
+    passphrase: Passphrase,
+    peer_secret: Zeroizing<[u8; 32]>,
+    peer_key: PeerKey,
+}
+
+impl Keys {
+    fn unlock(config: &Config) -> anyhow::Result<Self> {
+        let directory = KeyDirectory::new(&config.keys.directory);
+        let passphrase = match &config.keys.passphrase_file {
+            Some(path) => Passphrase::from_file(path)?,
+            None => Passphrase::prompt(&format!(
+                "Passphrase of the keys in {}: ",
+                config.keys.directory.display()
+            ))?,
+        };
+        let secret = directory.read(KeyKind::Peer)?.decrypt(&passphrase)?;
+        let peer_secret = Zeroizing::new(*secret.expose());
+        let peer_key = lamina_p2p_net::peer_key(&peer_secret);
+        Ok(Self { directory, passphrase, peer_secret, peer_key })
+    }
+
+    /// The BLS key, which must be the one that the operator set knows.
+    fn bls_key(&self, set: &OperatorSet, index: OperatorIndex) -> anyhow::Result<SecretKey> {
+        let secret = self.directory.read(KeyKind::Bls)?.decrypt(&self.passphrase)?;
+        let key = SecretKey::from_bytes(secret.expose())?;
+        let registered = set.get(index).map(|operator| operator.bls);
+        anyhow::ensure!(
+            registered == Some(key.public_key()),
+            "the BLS key in {} isn't the one that the genesis file has for operator {index}; \
+             use the keys that the operator was registered with",
+            self.directory.path().display()
+        );
+        Ok(key)
+    }
+}
+
+fn start_log(config: &Config) -> anyhow::Result<()> {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(&config.log.filter)
+        .with_context(|| format!("log.filter {:?} isn't one", config.log.filter))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let result = match config.log.format {
+        LogFormat::Text => log.with_ansi(false).try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
+    result.map_err(|error| anyhow::anyhow!("starting the log: {error}"))
+}
+
+async fn write_endpoints(
+    config: &Config,
+    api: String,
+    network: &lamina_p2p_net::Handle,
+) -> anyhow::Result<()> {
+    let p2p = network.status().await?.listening;
+    let endpoints = serde_json::to_vec_pretty(&Endpoints { api, p2p })?;
+    let path = config.data.join("endpoints.json");
+    let mut file = tempfile::NamedTempFile::new_in(&config.data)?;
+    std::io::Write::write_all(&mut file, &endpoints)?;
+    file.persist(&path).with_context(|| format!("writing {}", path.display()))?;
+    Ok(())
+}

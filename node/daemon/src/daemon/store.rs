@@ -1,0 +1,281 @@
+//! What a node keeps over a restart: services, requests, outcomes, certificates and peers' addresses, in one redb file.
+//!
+//! A thread of its own writes; whatever waits is written in one transaction, so that a burst costs one sync. Values are the
+//! canonical bytes of their types. `STORE.md` beside this folder draws them.
+
+use std::path::Path;
+use std::thread::JoinHandle;
+
+use borsh::BorshDeserialize as _;
+use lamina_certificate::{CertifiedTask, OperatorSet, TaskCertificate};
+use lamina_node_core::{Event, Record};
+use lamina_types::{
+    Canonical, ChainId, Outcome, ServiceId, ServiceRegistration, SignedTaskRequest, TaskId,
+    Timestamp,
+};
+use redb::{
+    Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    TableDefinition,
+};
+use tokio::sync::mpsc;
+
+type Id = [u8; 32];
+
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const SERVICES: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("services");
+/// By identifier: when the request was taken up (microseconds), and the request.
+const REQUESTS: TableDefinition<'_, Id, (u64, &[u8])> = TableDefinition::new("requests");
+/// Requests in the order of their coming: `accepted ‖ id`.
+const REQUEST_ORDER: TableDefinition<'_, (u64, Id), ()> = TableDefinition::new("request_order");
+const OUTCOMES: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("outcomes");
+/// By task: when the certificate was complete (microseconds), and the certificate.
+const CERTIFICATES: TableDefinition<'_, Id, (u64, &[u8])> = TableDefinition::new("certificates");
+/// One list under the key 0: what the node dials when it starts.
+const ADDRESSES: TableDefinition<'_, u8, &[u8]> = TableDefinition::new("addresses");
+
+/// The version of what the tables hold. Another one is refused: there is no migration yet.
+const VERSION: &[u8] = b"1";
+/// Writes that wait for the thread. When it's full the node waits, and stops taking messages: nothing is lost.
+pub(crate) const QUEUE_MAX: usize = 1024;
+/// Most writes in one transaction.
+const BATCH_MAX: usize = 256;
+
+/// The open file.
+#[derive(Debug)]
+pub(crate) struct Store {
+    database: Database,
+    kept_max: u64,
+}
+
+/// A write.
+#[derive(Debug)]
+pub(crate) enum Write {
+    /// Answered by [`Event::Stored`].
+    Records(u64, Vec<Record>),
+    /// Addresses of peers.
+    Addresses(Vec<String>),
+}
+
+impl Store {
+    /// Opens or creates the file in `folder`.
+    pub(crate) fn open(folder: &Path, chain: &ChainId, kept_max: u64) -> Result<Self, Error> {
+        let path = folder.join("node.redb");
+        let database = Database::create(&path).map_err(|source| match source {
+            redb::DatabaseError::DatabaseAlreadyOpen => {
+                Error::InUse { folder: folder.display().to_string() }
+            }
+            source => Error::Open { path: path.display().to_string(), source },
+        })?;
+        let store = Self { database, kept_max };
+        store.check(chain)?;
+        Ok(store)
+    }
+
+    /// What was kept: services, then requests by age, outcomes, certificates; of ended tasks only the last `ended_max`.
+    pub(crate) fn load(&self, set: &OperatorSet, ended_max: usize) -> Result<Vec<Record>, Error> {
+        let read = self.database.begin_read()?;
+        let mut records = Vec::new();
+        for entry in read.open_table(SERVICES)?.iter()? {
+            let (id, bytes) = entry?;
+            let registration = decode::<ServiceRegistration>("services", bytes.value())?;
+            records.push(Record::Service(ServiceId(id.value()), Box::new(registration)));
+        }
+        let requests = read.open_table(REQUESTS)?;
+        let outcomes = read.open_table(OUTCOMES)?;
+        let certificates = read.open_table(CERTIFICATES)?;
+        let mut ended = Vec::new();
+        for entry in read.open_table(REQUEST_ORDER)?.iter()?.rev() {
+            let (accepted, id) = entry?.0.value();
+            let certificate = certificates.get(id)?;
+            if certificate.is_some() && ended.len() >= ended_max {
+                continue;
+            }
+            let Some(request) = requests.get(id)? else { continue };
+            let request = decode::<SignedTaskRequest>("requests", request.value().1)?;
+            records.push(Record::Request(TaskId(id), Box::new(request), Timestamp(accepted)));
+            if let Some(bytes) = outcomes.get(id)? {
+                let outcome = decode::<Outcome>("outcomes", bytes.value())?;
+                records.push(Record::Outcome(TaskId(id), Box::new(outcome)));
+            }
+            if let Some(value) = certificate {
+                let (at, bytes) = value.value();
+                let certificate = decode::<TaskCertificate>("certificates", bytes)?;
+                // Checked again: what a disk returns isn't beyond doubt.
+                let certificate = certificate
+                    .verify(set)
+                    .map_err(|e| Error::Corrupt { table: "certificates", reason: e.to_string() })?;
+                ended.push(Record::Certificate(Box::new(certificate), Timestamp(at)));
+            }
+        }
+        // The node remembers ended tasks in the order of their ending.
+        ended.sort_by_key(|record| match record {
+            Record::Certificate(_, at) => *at,
+            _ => Timestamp::default(),
+        });
+        records.extend(ended);
+        Ok(records)
+    }
+
+    /// A task that's certified, from disk: the node itself remembers only the latest.
+    pub(crate) fn certified_task(
+        &self,
+        chain: &ChainId,
+        id: &TaskId,
+    ) -> Result<Option<CertifiedTask>, Error> {
+        let read = self.database.begin_read()?;
+        let request = read.open_table(REQUESTS)?.get(id.0)?;
+        let outcome = read.open_table(OUTCOMES)?.get(id.0)?;
+        let certificate = read.open_table(CERTIFICATES)?.get(id.0)?;
+        let (Some(request), Some(outcome), Some(certificate)) = (request, outcome, certificate)
+        else {
+            return Ok(None);
+        };
+        Ok(Some(CertifiedTask::new(
+            chain.clone(),
+            decode("requests", request.value().1)?,
+            decode("outcomes", outcome.value())?,
+            decode("certificates", certificate.value().1)?,
+        )))
+    }
+
+    /// Where peers were last seen.
+    pub(crate) fn addresses(&self) -> Result<Vec<String>, Error> {
+        let read = self.database.begin_read()?;
+        let value = read.open_table(ADDRESSES)?.get(0)?;
+        let Some(value) = value else { return Ok(Vec::new()) };
+        Vec::<String>::try_from_slice(value.value())
+            .map_err(|e| Error::Corrupt { table: "addresses", reason: e.to_string() })
+    }
+
+    /// Starts the thread that writes. It ends when the sender of `writes` is dropped, and stops the node by dropping
+    /// `done` when a write fails: a node that can't keep what it promises must not go on.
+    pub(crate) fn start(
+        self: std::sync::Arc<Self>,
+        mut writes: mpsc::Receiver<Write>,
+        done: mpsc::UnboundedSender<Event>,
+    ) -> std::io::Result<JoinHandle<Result<(), Error>>> {
+        std::thread::Builder::new().name("store".into()).spawn(move || {
+            let mut batch = Vec::with_capacity(BATCH_MAX);
+            while writes.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
+                let ids = self.write(std::mem::take(&mut batch)).inspect_err(|error| {
+                    tracing::error!(%error, "the node's data can't be written; it stops");
+                })?;
+                for id in ids {
+                    let _ = done.send(Event::Stored(id));
+                }
+            }
+            Ok(())
+        })
+    }
+
+    fn check(&self, chain: &ChainId) -> Result<(), Error> {
+        let write = self.database.begin_write()?;
+        {
+            let mut meta = write.open_table(META)?;
+            for (key, value) in [("version", VERSION), ("chain", chain.as_str().as_bytes())] {
+                let found = meta.get(key)?.map(|found| found.value().to_vec());
+                match found {
+                    None => {
+                        meta.insert(key, value)?;
+                    }
+                    Some(found) if found == value => {}
+                    Some(found) => {
+                        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+                        let (found, expected) = (text(&found), text(value));
+                        return Err(Error::Foreign { key, found, expected });
+                    }
+                }
+            }
+            write.open_table(SERVICES)?;
+            write.open_table(REQUESTS)?;
+            write.open_table(REQUEST_ORDER)?;
+            write.open_table(OUTCOMES)?;
+            write.open_table(CERTIFICATES)?;
+            write.open_table(ADDRESSES)?;
+        }
+        write.commit()?;
+        Ok(())
+    }
+
+    /// Writes all or nothing; the result names the writes that are to be answered.
+    fn write(&self, batch: Vec<Write>) -> Result<Vec<u64>, Error> {
+        let write = self.database.begin_write()?;
+        let mut ids = Vec::with_capacity(batch.len());
+        {
+            let mut services = write.open_table(SERVICES)?;
+            let mut requests = write.open_table(REQUESTS)?;
+            let mut order = write.open_table(REQUEST_ORDER)?;
+            let mut outcomes = write.open_table(OUTCOMES)?;
+            let mut certificates = write.open_table(CERTIFICATES)?;
+            let mut addresses = write.open_table(ADDRESSES)?;
+            for item in batch {
+                let (id, records) = match item {
+                    Write::Records(id, records) => (id, records),
+                    Write::Addresses(list) => {
+                        let bytes = borsh::to_vec(&list).expect("writing to memory doesn't fail");
+                        addresses.insert(0, bytes.as_slice())?;
+                        continue;
+                    }
+                };
+                ids.push(id);
+                for record in records {
+                    match record {
+                        Record::Service(id, registration) => {
+                            services.insert(id.0, registration.to_bytes().as_slice())?;
+                        }
+                        Record::Request(id, request, at) => {
+                            requests.insert(id.0, (at.0, request.to_bytes().as_slice()))?;
+                            order.insert((at.0, id.0), ())?;
+                        }
+                        Record::Outcome(id, outcome) => {
+                            outcomes.insert(id.0, outcome.to_bytes().as_slice())?;
+                        }
+                        Record::Certificate(certificate, at) => {
+                            let certificate = certificate.get();
+                            let bytes = certificate.to_bytes();
+                            certificates.insert(certificate.task.0, (at.0, bytes.as_slice()))?;
+                        }
+                    }
+                }
+            }
+            // One in, at most one out: the oldest go first, certified or expired.
+            while order.len()? > self.kept_max {
+                let Some(oldest) = order.pop_first()?.map(|(key, _)| key.value().1) else { break };
+                requests.remove(oldest)?;
+                outcomes.remove(oldest)?;
+                certificates.remove(oldest)?;
+            }
+        }
+        write.commit()?;
+        Ok(ids)
+    }
+}
+
+fn decode<T: Canonical>(table: &'static str, bytes: &[u8]) -> Result<T, Error> {
+    T::from_bytes(bytes).map_err(|e| Error::Corrupt { table, reason: e.to_string() })
+}
+
+/// Why what a node keeps can't be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(
+        "another process uses the data folder {folder}; stop it, or choose another with `data`"
+    )]
+    InUse { folder: String },
+    #[error("opening {path}")]
+    Open { path: String, source: redb::DatabaseError },
+    #[error(
+        "the data folder's {key} is {found}, this node's is {expected}; choose another with `data`"
+    )]
+    Foreign { key: &'static str, found: String, expected: String },
+    #[error("table {table} is corrupt: {reason}; move the data folder away and start anew")]
+    Corrupt { table: &'static str, reason: String },
+    #[error("the database failed")]
+    Database(#[source] Box<redb::Error>),
+}
+
+impl<E: Into<redb::Error>> From<E> for Error {
+    fn from(error: E) -> Self {
+        Self::Database(Box::new(error.into()))
+    }
+}

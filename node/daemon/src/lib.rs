@@ -1,0 +1,1 @@
+//! The node that operators run, and the command line of Lamina.
