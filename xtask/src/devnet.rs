@@ -22,6 +22,8 @@ pub(crate) fn run(workspace: &Workspace, passed: &[OsString]) -> Result<ExitCode
         .arg(service.join("service.toml"))
         .arg("--component")
         .arg(component)
+        .arg("--messages")
+        .arg(service.join("messages.jsonl"))
         .args(passed)
         .exec();
     Err(error).with_context(|| format!("running {}", lamina.display()))
@@ -32,7 +34,8 @@ fn build_node(workspace: &Workspace) -> Result<PathBuf> {
     eprintln!("building the node (the first time this takes minutes)…");
     let mut cargo = workspace
         .cargo()
-        .args(["build", "--package", NODE, "--bin", NODE])
+        // All members, so that dependencies get the features that tests build them with, too: one build serves both.
+        .args(["build", "--workspace", "--bin", NODE])
         .arg("--message-format=json-render-diagnostics")
         .stdout(Stdio::piped())
         .spawn()

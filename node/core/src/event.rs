@@ -43,6 +43,8 @@ pub enum Event {
         /// `None`: no answer in time, or the connection broke.
         response: Option<Response>,
     },
+    /// An [`Action::Ask`] was dropped here, through no fault of the peer: too many were under way.
+    NotAsked(u64),
     /// The shell noticed something that a peer did wrong.
     Offence(PeerKey, Offence),
     /// Someone asks this node for something; it waits for [`Action::Reply`].
@@ -133,7 +135,7 @@ pub enum Action {
     Judge(u64, Verdict),
     /// Spread a message.
     Publish(Gossip),
-    /// Ask a peer; answered by [`Event::Response`].
+    /// Ask a peer; answered by [`Event::Response`] or [`Event::NotAsked`].
     Ask {
         /// Whom.
         peer: PeerKey,

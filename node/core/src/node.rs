@@ -118,6 +118,7 @@ impl Node {
             }
             Event::Request { from, id, request } => self.handle_request(from, id, request),
             Event::Response { from, id, response } => self.handle_response(from, id, response),
+            Event::NotAsked(id) => self.handle_not_asked(id),
             Event::Offence(peer, offence) => self.charge(peer, offence),
             Event::Command { id, command } => self.handle_command(id, command),
             Event::Stored(id) => self.handle_stored(id),

@@ -120,6 +120,11 @@ impl Node {
         }
     }
 
+    /// A question couldn't be asked; the next round does it.
+    pub(crate) fn handle_not_asked(&mut self, id: u64) {
+        self.questions.remove(&id);
+    }
+
     /// Asks for the outcome of a task that was certified without this node.
     pub(crate) fn ask_for_outcome(&mut self, peer: PeerKey, task: TaskId) {
         self.ask(peer, Question::Outcome(task), Request::Outcome(task));
@@ -196,7 +201,7 @@ impl Node {
     fn handle_evidence(&mut self, from: PeerKey, asked: &BTreeSet<TaskId>, evidence: TaskEvidence) {
         match evidence {
             TaskEvidence::Certificate(certificate) => {
-                self.handle_asked_certificate(from, asked, certificate);
+                self.handle_asked_certificate(from, asked, *certificate);
             }
             TaskEvidence::Attestations(list) => {
                 for attestation in list.into_vec() {

@@ -105,7 +105,7 @@ impl Task {
 
     pub(crate) fn evidence(&self) -> TaskEvidence {
         match &self.certificate {
-            Some(certificate) => TaskEvidence::Certificate(certificate.get().clone()),
+            Some(certificate) => TaskEvidence::Certificate(Box::new(certificate.get().clone())),
             None => TaskEvidence::Attestations(List::truncated(
                 self.collector.iter().map(|attestation| attestation.get().clone()),
             )),

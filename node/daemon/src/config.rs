@@ -100,7 +100,7 @@ pub(crate) struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { filter: "info".into(), format: LogFormat::Text }
+        Self { filter: "info,libp2p_kad=error,libp2p_swarm=warn".into(), format: LogFormat::Text }
     }
 }
 

@@ -78,7 +78,7 @@ pub enum TaskEvidence {
     /// No quorum yet.
     Attestations(List<Attestation, ATTESTATIONS_PER_TASK_MAX>),
     /// A quorum's signature.
-    Certificate(TaskCertificate),
+    Certificate(Box<TaskCertificate>),
 }
 
 #[cfg(test)]

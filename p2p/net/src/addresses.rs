@@ -42,7 +42,7 @@ struct Retry {
 }
 
 impl Retry {
-    /// Counts the dial as failed until it's known better.
+    /// Counts the dial as failed until the peer is known to be connected.
     fn dialled(&mut self, now: Instant) {
         let wait = RETRY_MIN.saturating_mul(2u32.saturating_pow(self.failures)).min(RETRY_MAX);
         *self = Self { failures: self.failures.saturating_add(1), at: now + wait };
@@ -85,10 +85,10 @@ impl AddressBook {
             entry.addresses.truncate(1);
         }
         addresses.iter().for_each(|address| self.insert(peer, address, now));
-        self.connected(peer, None, now);
     }
 
-    /// The peer is connected; through this address, if this node dialled.
+    /// The peer is connected and of this chain; through this address, if this node dialled. A connection alone doesn't
+    /// count: whoever refuses this node lets it in first, and would be dialled again at once.
     pub(crate) fn connected(&mut self, peer: PeerId, address: Option<&Multiaddr>, now: Instant) {
         if let Some(address) = address.map(without_peer) {
             self.insert(peer, &address, now);

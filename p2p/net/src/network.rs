@@ -27,7 +27,7 @@ use crate::gossip::{Topics, VERDICT_TIMEOUT};
 use crate::handle::Command;
 use crate::metrics::Counters;
 use crate::outbox::Outbox;
-use crate::reach::{Reach, is_spoken};
+use crate::reach::{Reach, is_spoken, without_peer};
 use crate::requests::{Asks, Inbound, Refusal};
 use crate::{
     COMMANDS_MAX, Config, DeliveryId, Error, Event, Handle, InboundId, PeerStatus, RequestError,
@@ -521,17 +521,11 @@ impl Network {
             self.counters.peers_foreign.increment();
             return self.disconnect(id);
         };
-        let now = Instant::now();
-        let address = endpoint.get_remote_address().clone();
-        let dialled = endpoint.is_dialer();
-        if dialled {
-            self.book.connected(id, Some(&address), now);
-        }
         let peer = self.peers.entry(id).or_insert_with(|| Peer {
             key,
-            address: crate::reach::without_peer(&address),
-            dialled,
-            since: now,
+            address: without_peer(endpoint.get_remote_address()),
+            dialled: endpoint.is_dialer(),
+            since: Instant::now(),
             connections: 0,
             round_trip: None,
             agent: None,
@@ -545,11 +539,11 @@ impl Network {
             if let Some(peer) = self.peers.get_mut(&id) {
                 peer.connections = connections;
             }
-        } else if let Some(peer) = self.peers.remove(&id) {
-            if peer.agent.is_some() {
-                tracing::debug!(peer = %peer.key.short(), "peer disconnected");
-                self.outbox.tell(Event::PeerDisconnected { peer: peer.key });
-            }
+        } else if let Some(peer) = self.peers.remove(&id)
+            && peer.agent.is_some()
+        {
+            tracing::debug!(peer = %peer.key.short(), "peer disconnected");
+            self.outbox.tell(Event::PeerDisconnected { peer: peer.key });
         }
         self.update_gauges();
     }
@@ -566,24 +560,29 @@ impl Network {
             tracing::debug!(peer = %id, "peer belongs to another chain");
             return self.refuse_foreigner(id);
         }
-        let told = &info.listen_addrs[..info.listen_addrs.len().min(TOLD_ADDRESSES_MAX)];
-        let admitted: Vec<_> = told.iter().filter(|a| self.reach.admits(a)).cloned().collect();
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let agent = info.agent_version.chars().filter(char::is_ascii_graphic);
+        let known = peer.agent.replace(agent.take(AGENT_CHARS_MAX).collect()).is_some();
+        let (key, address, dialled) = (peer.key, peer.address.clone(), peer.dialled);
+        self.take_addresses(id, &info.listen_addrs, dialled.then_some(&address));
+        if !known {
+            tracing::debug!(peer = %key.short(), %address, "peer connected");
+            self.outbox.tell(Event::PeerConnected { peer: key, address });
+            self.look_again();
+            self.update_gauges();
+        }
+    }
+
+    /// Takes what a peer says of itself, and where it was dialled.
+    fn take_addresses(&mut self, id: PeerId, told: &[Multiaddr], dialled: Option<&Multiaddr>) {
+        let told = told.iter().take(TOLD_ADDRESSES_MAX);
+        let admitted: Vec<_> = told.filter(|address| self.reach.admits(address)).cloned().collect();
         self.book.announce(id, &admitted, Instant::now());
+        self.book.connected(id, dialled, Instant::now());
         if let Some(kad) = self.swarm.behaviour_mut().kad.as_mut() {
             for address in admitted {
                 kad.add_address(&id, address);
             }
-        }
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        let known = peer.agent.is_some();
-        let agent = info.agent_version.chars().filter(char::is_ascii_graphic);
-        peer.agent = Some(agent.take(AGENT_CHARS_MAX).collect());
-        if !known {
-            let (peer, address) = (peer.key, peer.address.clone());
-            tracing::debug!(peer = %peer.short(), %address, "peer connected");
-            self.outbox.tell(Event::PeerConnected { peer, address });
-            self.look_again();
-            self.update_gauges();
         }
     }
 

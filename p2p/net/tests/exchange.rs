@@ -1,5 +1,7 @@
 //! Requests and responses: what passes, what is refused, and who is blamed.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 mod harness;
 
 use std::time::Duration;

@@ -1,5 +1,7 @@
 //! Gossip: what is spread, what isn't, and who is blamed.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 mod harness;
 
 use std::time::Duration;
@@ -7,8 +9,8 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use harness::rogue::Rogue;
 use harness::{Node, chain, config, eventually, fixed, secret};
-use lamina_p2p::{Offence, Topic, Verdict};
-use lamina_p2p_net::{EVENTS_MAX, Event, start};
+use lamina_p2p::{Offence, Request, Topic, Verdict};
+use lamina_p2p_net::{EVENTS_MAX, Event, RequestError, start};
 
 #[tokio::test]
 async fn a_published_message_reaches_all() {
@@ -127,7 +129,7 @@ async fn own_messages_above_the_bound_are_not_sent() {
     assert_eq!(a.handle.metrics().topic(topic).published, 0);
 }
 
-/// Nobody reads the second node's events: gossip is dropped and counted, peers stay connected, and once the application
+/// Nobody reads the second node's events: gossip is dropped and counted, requests are refused, peers stay connected, and once the application
 /// reads again, all goes on.
 #[tokio::test]
 async fn a_slow_application_loses_gossip_but_no_peers() {
@@ -149,6 +151,8 @@ async fn a_slow_application_loses_gossip_but_no_peers() {
     assert!(metrics.topic(Topic::Attestations).dropped > 0);
     assert_eq!(metrics.peers_connected, 1);
     assert!(a.is_connected(slow.local_key()).await);
+    a.handle.ask(slow.local_key(), 1, Request::Inventory).unwrap();
+    eventually("refused", async || a.response(1) == Some(Err(RequestError::Closed))).await;
 
     let mut read = 0;
     eventually("read", async || {

@@ -1,5 +1,7 @@
 //! Finding peers by multicast. It runs in a network namespace of its own, so that nothing is sent to a real network.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
 mod harness;
 
 use std::process::Command;

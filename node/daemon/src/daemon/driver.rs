@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use lamina_node_core::{Action, Command, CommandError, Event, Execution, Node, Notice, Reply};
 use lamina_p2p::{BAN, Response};
-use lamina_p2p_net::{DeliveryId, Event as NetworkEvent, Handle, HandleError, InboundId};
+use lamina_p2p_net::{
+    DeliveryId, Event as NetworkEvent, Handle, HandleError, InboundId, RequestError,
+};
 use lamina_types::{Digest, PeerKey, TaskId, Timestamp};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
@@ -204,7 +206,13 @@ impl Driver {
                 if let Err(error) = &response {
                     tracing::debug!(peer = %name(&from), %error, "no answer");
                 }
-                Event::Response { from, id, response: response.ok() }
+                match response {
+                    // An offence was told with it.
+                    Err(
+                        RequestError::TooMany | RequestError::Malformed | RequestError::Oversized,
+                    ) => Event::NotAsked(id),
+                    response => Event::Response { from, id, response: response.ok() },
+                }
             }
             NetworkEvent::Offence { peer, offence } => Event::Offence(peer, offence),
         };
@@ -228,8 +236,7 @@ impl Driver {
                 Action::Ask { peer, id, request } => {
                     let result = self.network.ask(peer, id, request);
                     if result.is_err() {
-                        // No answer will come from elsewhere.
-                        let _ = self.done.send(Event::Response { from: peer, id, response: None });
+                        let _ = self.done.send(Event::NotAsked(id));
                     }
                     result
                 }

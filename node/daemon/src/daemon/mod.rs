@@ -253,7 +253,7 @@ async fn write_endpoints(
     api: String,
     network: &lamina_p2p_net::Handle,
 ) -> anyhow::Result<()> {
-    let p2p = network.status().await?.listening;
+    let p2p = listening(config, network).await?;
     let endpoints = serde_json::to_vec_pretty(&Endpoints { api, p2p })?;
     let path = config.data.join("endpoints.json");
     let mut file = tempfile::NamedTempFile::new_in(&config.data)?;
@@ -261,3 +261,22 @@ async fn write_endpoints(
     file.persist(&path).with_context(|| format!("writing {}", path.display()))?;
     Ok(())
 }
+
+/// Where the network listens, once it does: others take it from here.
+async fn listening(
+    config: &Config,
+    network: &lamina_p2p_net::Handle,
+) -> anyhow::Result<Vec<Multiaddr>> {
+    let deadline = tokio::time::Instant::now() + LISTENING_MAX;
+    loop {
+        let listening = network.status().await?.listening;
+        let complete = listening.len() >= config.p2p.listen.len();
+        if complete || tokio::time::Instant::now() >= deadline {
+            return Ok(listening);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// How long the sockets may take to come up; they are bound already.
+const LISTENING_MAX: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! What a node keeps over a restart: services, requests, outcomes, certificates and peers' addresses, in one redb file.
 //!
 //! A thread of its own writes; whatever waits is written in one transaction, so that a burst costs one sync. Values are the
-//! canonical bytes of their types. `STORE.md` beside this folder draws them.
+//! canonical bytes of their types. `node/DESIGN.md` draws them.
 
 use std::path::Path;
 use std::thread::JoinHandle;

@@ -118,14 +118,16 @@ impl Feed {
                 Err(_) => {}
             }
         }
-        if !self.json {
+        if !self.json && self.terminal {
             self.draw();
         }
     }
 
     /// What all came to.
-    pub(crate) fn finish(&self) {
-        if self.json {
+    pub(crate) fn finish(&mut self) {
+        if !self.json {
+            self.draw();
+        } else {
             let rows: Vec<_> = self
                 .rows
                 .iter()
@@ -161,6 +163,10 @@ impl Feed {
             }
         }
         self.say(&json!({ "event": "task", "task": task }));
+        if !self.json && !self.terminal {
+            // A file or a pipe can't be drawn over: a line for each task, the tables once at the end.
+            println!("{}", line(&task));
+        }
         self.last.push_back(task);
         if self.last.len() > TASKS_SHOWN {
             self.last.pop_front();
@@ -201,7 +207,7 @@ impl Feed {
             vec![
                 clip(task["id"].as_str().unwrap_or_default(), 11),
                 clip(&input, 48),
-                clip(&result_text(&task["outcome"]), 56),
+                clip(&verdict_text(task), 40),
                 latency(task).unwrap_or_else(|| plain(&task["status"])),
             ]
         });
@@ -228,6 +234,30 @@ impl Feed {
         sorted.sort_unstable();
         let last = sorted.len().checked_sub(1)?;
         Some(sorted[last * p / 100])
+    }
+}
+
+/// A task on one line.
+fn line(task: &Value) -> String {
+    let signers = task["signers"].as_array().map_or(0, Vec::len);
+    format!(
+        "{}  {} by {signers}, {}  {}  <- {}",
+        clip(task["id"].as_str().unwrap_or_default(), 11),
+        plain(&task["status"]),
+        latency(task).unwrap_or_else(|| "-".to_owned()),
+        verdict_text(task),
+        clip(&input_text(task), 60),
+    )
+}
+
+/// A moderator's verdict and the rule that decided, or the result as it is.
+fn verdict_text(task: &Value) -> String {
+    let output = crate::cli::output::unhex(&task["outcome"]["result"]["Ok"]);
+    let judgement = serde_json::from_slice::<Value>(&output).unwrap_or_default();
+    match (judgement["verdict"].as_str(), judgement["rule"].as_str()) {
+        (Some(verdict), Some(rule)) => format!("{verdict} ({rule})"),
+        (Some(verdict), None) => verdict.to_owned(),
+        (None, _) => result_text(&task["outcome"]),
     }
 }
 

@@ -269,7 +269,7 @@ impl Node {
             },
             "api": { "listen": "127.0.0.1:0" },
             "components": { "instances_max": 2 },
-            "log": { "filter": "info,lamina=debug" },
+            "log": { "filter": "info,lamina=debug,lamina_p2p_net=info" },
         });
         for (name, section) in sections.as_object().into_iter().flatten() {
             for (field, value) in section.as_object().into_iter().flatten() {

@@ -1,0 +1,172 @@
+//! Three operators as processes, and a fourth, played by the test with that operator's own keys, which lies to them.
+
+mod harness;
+
+use std::path::Path;
+use std::time::Duration;
+
+use harness::{Network, echo, wait_for};
+use lamina_certificate::{Attestation, Genesis, OperatorSet, SecretKey};
+use lamina_keystore::{KeyDirectory, KeyKind, Passphrase};
+use lamina_p2p::{Gossip, Topic, Verdict};
+use lamina_p2p_net::{Config, Event, Handle};
+use lamina_types::{Canonical, Digest, OperatorIndex, TaskId};
+use serde_json::json;
+use tokio::sync::mpsc;
+use zeroize::Zeroizing;
+
+const LIAR: OperatorIndex = OperatorIndex(3);
+
+/// The fourth operator: connected, with the right keys, and no manners.
+struct Liar {
+    bls: SecretKey,
+    set: OperatorSet,
+    network: Handle,
+    events: mpsc::Receiver<Event>,
+}
+
+impl Liar {
+    fn join(network: &Network) -> Self {
+        let passphrase = Passphrase::from_file(&network.folder.path().join("passphrase")).unwrap();
+        let keys = KeyDirectory::new(network.nodes[3].folder.join("keys"));
+        let secret = |kind| keys.read(kind).unwrap().decrypt(&passphrase).unwrap();
+        let genesis: Genesis =
+            serde_json::from_slice(&std::fs::read(Path::new(&network.genesis())).unwrap()).unwrap();
+        let bootstrap = network.nodes[0].endpoints()["p2p"][0].as_str().unwrap().parse().unwrap();
+        let config = Config {
+            listen: vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap()],
+            bootstrap: vec![bootstrap],
+            mdns: false,
+            seen: Duration::from_secs(10),
+            ..Config::default()
+        };
+        let peer = Zeroizing::new(*secret(KeyKind::Peer).expose());
+        let (handle, events, _) = lamina_p2p_net::start(&config, &peer, &genesis.chain_id).unwrap();
+        Self {
+            bls: SecretKey::from_bytes(secret(KeyKind::Bls).expose()).unwrap(),
+            set: genesis.operator_set().unwrap(),
+            network: handle,
+            events,
+        }
+    }
+
+    fn attest(&self, task: TaskId, outcome: Digest) -> Attestation {
+        Attestation::sign(&self.set, LIAR, &self.bls, task, outcome)
+    }
+
+    fn publish(&self, message: &Gossip) {
+        let (topic, bytes) = message.encode();
+        self.network.publish(topic, bytes).unwrap();
+    }
+
+    /// Lets the swarm work until `check` holds, accepting what comes.
+    async fn until(&mut self, what: &str, mut check: impl FnMut(&Self) -> bool) {
+        let deadline = tokio::time::Instant::now() + harness::PATIENCE;
+        while !check(self) {
+            assert!(tokio::time::Instant::now() < deadline, "{what}");
+            let wait = Duration::from_millis(100);
+            if let Ok(Some(event)) = tokio::time::timeout(wait, self.events.recv()).await {
+                self.handle(event);
+            }
+        }
+    }
+
+    fn handle(&self, event: Event) {
+        if let Event::Gossip { delivery, .. } = event {
+            self.network.judge(delivery, Verdict::Accept).unwrap();
+        }
+    }
+
+    /// Waits for the next request for a task.
+    async fn next_task(&mut self) -> TaskId {
+        let chain = self.set.chain().clone();
+        loop {
+            let event = tokio::time::timeout(harness::PATIENCE, self.events.recv()).await;
+            let event = event.expect("in time").expect("the swarm runs");
+            if let Event::Gossip { topic: Topic::Tasks, bytes, .. } = &event {
+                let request = lamina_types::SignedTaskRequest::from_bytes(bytes).unwrap();
+                self.handle(event);
+                return request.request.task_id(&chain);
+            }
+            self.handle(event);
+        }
+    }
+}
+
+fn three_operators() -> Network {
+    let mut network = Network::prepare(4);
+    for index in 0..3 {
+        network.start_with(index, &json!({ "p2p": { "seen": "10s" } }));
+    }
+    network.wait_until_connected();
+    network
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_answer_does_not_stop_the_right_certificate() {
+    let network = three_operators();
+    let mut liar = Liar::join(&network);
+    liar.until("all are connected", |liar| liar.network.metrics().peers_connected == 3).await;
+    let service = network.deploy_text("echo", &echo());
+    // Operator 2 is away at first, so that the lie is there before a quorum of the truth.
+    let mut network = network;
+    network.kill(2);
+    let task = network.submit(0, &service, "the truth");
+    let id = liar.next_task().await;
+    assert_eq!(id.to_string(), task);
+    let lie = Digest([6; 32]);
+    liar.publish(&Gossip::Attestation(liar.attest(id, lie)));
+    wait_for("the lie arrived", || {
+        (network.task(0, &task)["outcomes"].as_array()?.len() == 2).then_some(())
+    });
+    assert_eq!(network.task(0, &task)["status"], "open");
+
+    network.start_with(2, &json!({ "p2p": { "seen": "10s" } }));
+    let certified = network.certified(0, &task);
+    assert_ne!(certified["outcome_digest"], lie.to_string());
+    let output = certified["outcome"]["result"]["Ok"].as_str().unwrap();
+    assert_eq!(hex::decode(&output[2..]).unwrap(), b"the truth");
+    liar.network.shutdown();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_wrong_is_dropped_counted_and_gets_its_sender_banned() {
+    let network = three_operators();
+    let mut liar = Liar::join(&network);
+    liar.until("all are connected", |liar| liar.network.metrics().peers_connected == 3).await;
+    let offences =
+        |name: &str| network.metric(0, &format!("lamina_p2p_offences_total{{offence=\"{name}\"}}"));
+
+    let right = Gossip::Attestation(liar.attest(TaskId([1; 32]), Digest([1; 32])));
+    liar.publish(&right);
+    let mut forged = liar.attest(TaskId([2; 32]), Digest([2; 32]));
+    forged.operator = OperatorIndex(0);
+    liar.publish(&Gossip::Attestation(forged));
+    liar.until("the forgery is counted", |_| offences("wrong_signature") == 1).await;
+
+    liar.network.publish(Topic::Tasks, vec![7; 100]).unwrap();
+    liar.until("nonsense is counted", |_| offences("malformed") == 1).await;
+
+    // The swarm sends nothing that's too long, as it takes nothing: `lamina-p2p-net` tests that with a raw one.
+    assert_eq!(offences("repeated"), 0);
+    tokio::time::sleep(Duration::from_secs(12)).await;
+    // Gossipsub forgets old messages when a new one comes.
+    liar.publish(&Gossip::Attestation(liar.attest(TaskId([3; 32]), Digest([3; 32]))));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    liar.publish(&right);
+    liar.until("the repeat is counted", |_| offences("repeated") == 1).await;
+
+    let banned = || network.metric(0, "lamina_p2p_bans_total");
+    assert_eq!(banned(), 0);
+    for i in 0..4 {
+        liar.network.publish(Topic::Tasks, vec![i; 101]).unwrap();
+    }
+    liar.until("the liar is banned", |_| banned() == 1).await;
+    liar.until("the liar is disconnected", |liar| liar.network.metrics().peers_connected < 3).await;
+
+    // The three go on without it.
+    let service = network.deploy_text("echo", &echo());
+    let task = network.submit(0, &service, "without the liar");
+    network.certified(1, &task);
+    liar.network.shutdown();
+}
