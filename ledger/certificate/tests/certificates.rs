@@ -1,5 +1,7 @@
 //! From attestations to a certificate that anyone verifies, and what of it can't be bent.
 
+#![allow(clippy::unwrap_used, reason = "tests may, their helpers included")]
+
 use lamina_certificate::{
     Attestation, CertificateError, CertifiedTask, Genesis, OperatorRecord, OperatorSet, SecretKey,
     SignerBitmap, TaskCertificate, VerifiedAttestation, VerifiedTaskCertificate,

@@ -1,5 +1,7 @@
 //! Public test vectors of BLS signatures and of hashing to the curve; ../shared/vectors/README.md tells their origin.
 
+#![allow(clippy::unwrap_used, reason = "tests may, their helpers included")]
+
 use std::path::Path;
 
 use blst::BLST_ERROR;

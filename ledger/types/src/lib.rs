@@ -23,8 +23,8 @@ pub use canonical::{Bytes, Canonical, List, Text};
 pub use chain::ChainId;
 pub use ids::{Address, Digest, EpochNumber, Height, OperatorIndex, PeerKey, ServiceId, TaskId};
 pub use service::{
-    COMPONENT_BYTES_MAX, Limits, MANIFEST_BYTES_MAX, Manifest, PARAMETERS_MAX, ParameterName,
-    ParameterValue, ServiceName, ServiceRegistration,
+    COMPONENT_BYTES_MAX, Error as ServiceError, Limits, MANIFEST_BYTES_MAX, Manifest,
+    PARAMETERS_MAX, ParameterName, ParameterValue, ServiceName, ServiceRegistration,
 };
 pub use task::{
     Failure, INPUT_BYTES_MAX, Input, OUTPUT_BYTES_MAX, Outcome, Output, Reason, SignedTaskRequest,

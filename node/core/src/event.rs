@@ -134,7 +134,7 @@ pub enum Action {
     /// Forward a message, or drop it.
     Judge(u64, Verdict),
     /// Spread a message.
-    Publish(Gossip),
+    Publish(Box<Gossip>),
     /// Ask a peer; answered by [`Event::Response`] or [`Event::NotAsked`].
     Ask {
         /// Whom.

@@ -52,7 +52,7 @@ impl Node {
         if let Some(error) = self.has_no_room_for(&registration) {
             return Err(error);
         }
-        self.act(Action::Publish(Gossip::Service(Box::new(registration.clone()))));
+        self.act(Action::Publish(Box::new(Gossip::Service(Box::new(registration.clone())))));
         let record = self.add_service(id, registration);
         Ok((Reply::Service(id), vec![record]))
     }

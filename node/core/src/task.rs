@@ -184,7 +184,7 @@ impl Node {
         if let Some(error) = self.has_no_room_for_task(&request) {
             return Err(error);
         }
-        self.act(Action::Publish(Gossip::Task(Box::new(request.clone()))));
+        self.act(Action::Publish(Box::new(Gossip::Task(Box::new(request.clone())))));
         let record = self.accept_request(id, request);
         Ok((Reply::Task(id), vec![record]))
     }
@@ -429,7 +429,9 @@ impl Node {
                 task.stage = Stage::Attested;
                 task.timeline.attested = Some(self.now);
                 if task.certificate.is_none() {
-                    self.act(Action::Publish(Gossip::Attestation((*attestation).clone())));
+                    self.act(Action::Publish(Box::new(Gossip::Attestation(
+                        (*attestation).clone(),
+                    ))));
                     let (delivery, from) = (None, self.key);
                     let attestation = *attestation;
                     self.pending.push(PendingAttestation { delivery, from, attestation });
@@ -465,9 +467,8 @@ impl Node {
             Some(task) if task.collector.contains(operator, &attestation.outcome) => {
                 Err(Ok(Verdict::Ignore))
             }
-            Some(_) => Ok(()),
             None if self.has_no_room_for_orphan_of(operator) => Err(Ok(Verdict::Ignore)),
-            None => Ok(()),
+            Some(_) | None => Ok(()),
         }
     }
 
@@ -558,7 +559,7 @@ impl Node {
         if let (Some(certificate), false) = (&task.certificate, task.spread) {
             task.spread = true;
             let certificate = certificate.get().clone();
-            self.act(Action::Publish(Gossip::Certificate(certificate)));
+            self.act(Action::Publish(Box::new(Gossip::Certificate(certificate))));
         }
     }
 

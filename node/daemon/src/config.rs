@@ -157,7 +157,7 @@ impl Config {
             .extract()
             .map_err(anyhow::Error::from)
             .with_context(|| format!("reading the configuration {}", path.display()))?;
-        let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
         config.resolve_paths(&folder);
         Ok(config)
     }

@@ -1,5 +1,7 @@
 //! What an operator is told when something is wrong: the cause and the remedy.
 
+#![allow(clippy::unwrap_used, reason = "tests may, their helpers included")]
+
 mod harness;
 
 use std::fs;

@@ -1,5 +1,7 @@
 //! Three operators as processes, and a fourth, played by the test with that operator's own keys, which lies to them.
 
+#![allow(clippy::unwrap_used, reason = "tests may, their helpers included")]
+
 mod harness;
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! Operators as processes: they find each other, certify real tasks, and go on when some of them are killed.
 
+#![allow(clippy::unwrap_used, reason = "tests may, their helpers included")]
+
 mod harness;
 
 use std::fs;
@@ -118,9 +120,10 @@ fn tasks_are_certified_without_one_of_four_and_wait_without_two() {
     let missing: Vec<_> =
         shown["missing"].as_array().unwrap().iter().map(|o| o["index"].clone()).collect();
     assert_eq!(missing, [2, 3]);
-    let told = lamina(&["task", "show", &task, "--api", network.api(0)]);
-    let told = String::from_utf8_lossy(&told.stdout).into_owned();
-    assert!(told.contains("operator 2 (not connected)"), "{told}");
+    harness::wait_for("the dead connection is noticed, and told", || {
+        let told = lamina(&["task", "show", &task, "--api", network.api(0)]);
+        String::from_utf8_lossy(&told.stdout).contains("operator 2 (not connected)").then_some(())
+    });
 
     network.start(2);
     network.start(3);

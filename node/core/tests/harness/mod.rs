@@ -1,6 +1,7 @@
 //! Nodes joined by a network of one thread, with disks, signing stores and a service that runs at once.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "tests may, their helpers included")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

@@ -354,7 +354,7 @@ pub(crate) fn result_text(outcome: &Value) -> String {
         Some(output) => readable(&unhex(output)),
         None => {
             let failure = &outcome["result"]["Err"];
-            let reason = failure["reason"].as_str().or(failure["trap"].as_str());
+            let reason = failure["reason"].as_str().or_else(|| failure["trap"].as_str());
             let detail = reason.map(|text| format!(": {text}")).unwrap_or_default();
             format!("failed: {}{detail}", plain(&failure["kind"]))
         }

@@ -306,11 +306,9 @@ impl Driver {
                     Ok(())
                 }
             };
-            match result {
-                Ok(()) => {}
-                // Counted by the network. What's lost is asked for again by those who lack it.
-                Err(HandleError::Full) => {}
-                Err(_) => return false,
+            // A full queue is counted by the network. What's lost is asked for again by those who lack it.
+            if !matches!(result, Ok(()) | Err(HandleError::Full)) {
+                return false;
             }
         }
         true

@@ -1,4 +1,4 @@
-//! What a node counts, as Prometheus reads it (OpenMetrics text).
+//! What a node counts, as Prometheus reads it (the text format of `OpenMetrics`).
 
 use lamina_node_core::Metrics;
 use lamina_p2p::{Offence, Topic};

@@ -14,9 +14,12 @@ use lamina_types::{ChainId, Digest, OperatorIndex, TaskId};
 use redb::{Database, ReadableTable as _, TableDefinition};
 use tokio::sync::mpsc;
 
-/// By chain and task: the epoch and the outcome digest that was signed.
-const ATTESTATIONS: TableDefinition<'_, (&str, [u8; 32]), (u64, [u8; 32])> =
-    TableDefinition::new("attestations");
+/// Chain and task.
+type Key = (&'static str, [u8; 32]);
+/// The epoch and the outcome digest that was signed.
+type Signed = (u64, [u8; 32]);
+
+const ATTESTATIONS: TableDefinition<'_, Key, Signed> = TableDefinition::new("attestations");
 
 /// Signatures that wait for the thread. When it's full the node waits.
 pub(crate) const QUEUE_MAX: usize = 1024;

@@ -1,6 +1,7 @@
 //! Networks of real node processes on loopback, driven through the command line as people would.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
+#![allow(clippy::unwrap_used, reason = "tests may; a benchmark uses it, too")]
 
 use std::fs;
 use std::io::Write as _;
