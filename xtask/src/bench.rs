@@ -62,7 +62,8 @@ fn bench_package(workspace: &Workspace, package: &Package) -> Result<Vec<Row>> {
     fs::create_dir_all(&programs)?;
 
     let mut cargo = workspace.cargo();
-    cargo.args(["bench", "--package", package.name.as_str()]);
+    // All members, so that dependencies are built once, with the same features for every package.
+    cargo.args(["bench", "--workspace"]);
     for bench in benches(package) {
         cargo.args(["--bench", bench]);
     }

@@ -5,14 +5,14 @@
 use std::collections::BTreeSet;
 
 use lamina_certificate::TaskCertificate;
-use lamina_p2p::{IDS_MAX, ITEMS_MAX, Offence, Request, Response, TaskEvidence};
+use lamina_p2p::{CERTIFIED_MAX, IDS_MAX, ITEMS_MAX, Offence, Request, Response, TaskEvidence};
 use lamina_types::{
     List, Outcome, PeerKey, ServiceId, ServiceRegistration, SignedTaskRequest, TaskId,
 };
 use rand_core::Rng as _;
 
-use crate::task::PendingAttestation;
-use crate::{Action, Node};
+use crate::task::{PendingAttestation, Task};
+use crate::{Action, Node, TaskStatus};
 
 /// What was asked, to judge the answer by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,7 @@ impl Node {
         if let Some(peer) = peer {
             self.ask(peer, Question::Inventory, Request::Inventory);
             self.ask_for_evidence(peer);
+            self.ask_for_requests(peer);
             self.ask_for_outcomes(peer);
         }
     }
@@ -53,6 +54,7 @@ impl Node {
             Request::Inventory => Response::Inventory {
                 services: List::truncated(self.services.keys().copied()),
                 open_tasks: List::truncated(self.open.iter().rev().map(|(_, id)| *id)),
+                certified_tasks: List::truncated(self.certified_tasks().map(|(id, _)| id)),
             },
             Request::Services(ids) => {
                 let known = ids.as_slice().iter().filter_map(|id| self.services.get(id));
@@ -91,8 +93,12 @@ impl Node {
                     self.handle_blob(from, service, None);
                 }
             }
-            (Question::Inventory, Some(Response::Inventory { services, open_tasks })) => {
-                self.handle_inventory(from, services.as_slice(), open_tasks.as_slice());
+            (
+                Question::Inventory,
+                Some(Response::Inventory { services, open_tasks, certified_tasks }),
+            ) => {
+                self.handle_services_known(from, services.as_slice());
+                self.handle_tasks_known(from, open_tasks.as_slice(), certified_tasks.as_slice());
             }
             (Question::Services(asked), Some(Response::Services(list))) => {
                 self.handle_services(from, &asked, list.into_vec());
@@ -141,14 +147,28 @@ impl Node {
         self.ask(peer, Question::Services([service].into()), request);
     }
 
-    fn handle_inventory(&mut self, from: PeerKey, services: &[ServiceId], tasks: &[TaskId]) {
+    fn handle_services_known(&mut self, from: PeerKey, services: &[ServiceId]) {
         let unknown: Vec<_> =
             services.iter().filter(|id| !self.services.contains_key(id)).copied().collect();
         for ids in unknown.chunks(ITEMS_MAX) {
             let request = Request::Services(List::truncated(ids.iter().copied()));
             self.ask(from, Question::Services(ids.iter().copied().collect()), request);
         }
-        let unknown: Vec<_> = tasks
+    }
+
+    fn handle_tasks_known(&mut self, from: PeerKey, open: &[TaskId], certified: &[TaskId]) {
+        // The certificate is enough to begin with; request and outcome follow in their turn.
+        let missed: Vec<_> = certified
+            .iter()
+            .filter(|id| !self.tasks.contains_key(id))
+            .take(IDS_MAX)
+            .copied()
+            .collect();
+        if !missed.is_empty() {
+            let request = Request::Evidence(List::truncated(missed.iter().copied()));
+            self.ask(from, Question::Evidence(missed.into_iter().collect()), request);
+        }
+        let unknown: Vec<_> = open
             .iter()
             .filter(|id| self.tasks.get(id).is_none_or(|task| task.request.is_none()))
             .copied()
@@ -230,7 +250,7 @@ impl Node {
         certificate: TaskCertificate,
     ) {
         let result = if asked.contains(&certificate.task) {
-            self.judge_certificate(from, certificate)
+            self.accept_certificate(certificate)
         } else {
             Err(Offence::WrongAnswer)
         };
@@ -255,19 +275,40 @@ impl Node {
         }
     }
 
-    /// Asks for the outcomes of latest tasks that were certified without this node.
+    /// Asks for the requests of the latest tasks that were certified without this node.
+    fn ask_for_requests(&mut self, peer: PeerKey) {
+        let lacking: Vec<TaskId> = self
+            .certified_tasks()
+            .filter(|(_, task)| task.request.is_none())
+            .map(|(id, _)| id)
+            .take(ITEMS_MAX)
+            .collect();
+        if !lacking.is_empty() {
+            let request = Request::Tasks(List::truncated(lacking.iter().copied()));
+            self.ask(peer, Question::Tasks(lacking.into_iter().collect()), request);
+        }
+    }
+
+    /// Asks for the outcomes of the latest tasks that were certified without this node.
     fn ask_for_outcomes(&mut self, peer: PeerKey) {
         let lacking: Vec<TaskId> = self
-            .ended
-            .iter()
-            .rev()
-            .take(IDS_MAX)
-            .filter(|id| self.tasks.get(id).is_some_and(|task| task.lacks_outcome()))
+            .certified_tasks()
+            .filter(|(_, task)| task.lacks_outcome())
+            .map(|(id, _)| id)
             .take(ITEMS_MAX)
-            .copied()
             .collect();
         for task in lacking {
             self.ask_for_outcome(peer, task);
         }
+    }
+
+    /// The latest tasks that have a certificate, as many as an inventory names.
+    fn certified_tasks(&self) -> impl Iterator<Item = (TaskId, &Task)> {
+        self.ended
+            .iter()
+            .rev()
+            .filter_map(|id| Some((*id, self.tasks.get(id)?)))
+            .filter(|(_, task)| task.status() == TaskStatus::Certified)
+            .take(CERTIFIED_MAX)
     }
 }

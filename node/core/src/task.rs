@@ -198,14 +198,17 @@ impl Node {
         if self.tasks.get(&id).is_some_and(|task| task.request.is_some()) {
             return Ok(Verdict::Ignore);
         }
+        // A task that's certified is wanted for the record, however old its request is.
+        let certified = self.tasks.get(&id).is_some_and(|task| task.certificate.is_some());
         match self.check_request(&request) {
+            Err(CommandError::Stale { .. }) if certified => {}
             // Its relay may just be slow, and its signature costs more to check than it's worth.
             Err(CommandError::Stale { .. }) => return Ok(Verdict::Ignore),
             Err(_) => return Err(Offence::OutOfBounds),
             Ok(()) => {}
         }
         request.verify(&self.context).map_err(|_| Offence::WrongSignature)?;
-        if self.has_no_room_for_task(&request).is_some() {
+        if !certified && self.has_no_room_for_task(&request).is_some() {
             return Ok(Verdict::Ignore);
         }
         let service = request.request.service;
@@ -563,36 +566,47 @@ impl Node {
         }
     }
 
+    /// A certificate that was gossiped: what else belongs to it is asked of its sender at once.
     pub(crate) fn judge_certificate(
         &mut self,
         from: PeerKey,
         certificate: TaskCertificate,
     ) -> Result<Verdict, Offence> {
         let id = certificate.task;
-        if certificate.epoch != self.set.epoch() {
-            return Err(Offence::OutOfBounds);
-        }
         // One certificate is enough, and another that was forwarded does for those behind this node.
         if self.tasks.get(&id).is_some_and(|task| task.spread) {
             return Ok(Verdict::Ignore);
+        }
+        self.accept_certificate(certificate)?;
+        let Some(task) = self.tasks.get_mut(&id) else { return Ok(Verdict::Ignore) };
+        task.spread = true;
+        let (lacks_request, lacks_outcome) = (task.request.is_none(), task.lacks_outcome());
+        if lacks_request {
+            self.ask_for_task(from, id);
+        }
+        if lacks_outcome {
+            self.ask_for_outcome(from, id);
+        }
+        Ok(Verdict::Accept)
+    }
+
+    /// Takes a certificate if it holds, of a task that's known or not.
+    pub(crate) fn accept_certificate(
+        &mut self,
+        certificate: TaskCertificate,
+    ) -> Result<(), Offence> {
+        let id = certificate.task;
+        if certificate.epoch != self.set.epoch() {
+            return Err(Offence::OutOfBounds);
         }
         let verified = certificate.verify(&self.set).map_err(|_| Offence::WrongSignature)?;
         if !self.tasks.contains_key(&id) {
             self.add_orphan(id, None);
         }
-        let task = self.tasks.get_mut(&id).expect("inserted above");
-        task.spread = true;
-        let (known, lacks_request) = (task.certificate.is_some(), task.request.is_none());
-        if lacks_request {
-            self.ask_for_task(from, id);
-        }
-        if !known {
+        if self.tasks.get(&id).is_some_and(|task| task.certificate.is_none()) {
             self.complete(id, verified);
         }
-        if self.tasks.get(&id).is_some_and(Task::lacks_outcome) {
-            self.ask_for_outcome(from, id);
-        }
-        Ok(Verdict::Accept)
+        Ok(())
     }
 
     /// Takes a certificate that holds for a task that has none.

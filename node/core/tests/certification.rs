@@ -114,6 +114,22 @@ fn a_restarted_node_knows_its_certified_tasks() {
 }
 
 #[test]
+fn a_node_that_missed_a_task_altogether_gets_its_record() {
+    let mut network = Network::new(4);
+    let service = network.deploy(0);
+    network.kill(3);
+    let tasks: Vec<_> = (0..40).map(|nonce| network.submit(0, service, nonce)).collect();
+    // Long enough that the requests are stale.
+    network.pass(Duration::from_secs(3601));
+    network.start(3);
+    network.pass(LONG);
+    for task in tasks {
+        network.assert_certified(&task);
+    }
+    assert_eq!(network.hosts[3].signed.len(), 0, "what's certified isn't run again");
+}
+
+#[test]
 fn tasks_without_a_quorum_expire() {
     let mut network = Network::new(4);
     let service = network.deploy(0);

@@ -13,6 +13,8 @@ pub const IDS_MAX: usize = 64;
 pub const ITEMS_MAX: usize = 16;
 /// Most identifiers of each kind in an inventory.
 pub const INVENTORY_MAX: usize = 4096;
+/// Most certified tasks in an inventory.
+pub const CERTIFIED_MAX: usize = 256;
 /// Most attestations on one task in a response. Above, certificates are what's exchanged.
 pub const ATTESTATIONS_PER_TASK_MAX: usize = 64;
 /// Longest request, in bytes.
@@ -23,7 +25,7 @@ pub const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
 /// What one node asks of another.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Request {
-    /// Which services and open tasks do you know? Asked on connecting, and now and then.
+    /// Which services and tasks do you know? Asked on connecting, and now and then.
     Inventory,
     /// Send these registrations.
     Services(List<ServiceId, ITEMS_MAX>),
@@ -49,12 +51,14 @@ impl Canonical for Request {
 /// The answer to a [`Request`], of the same name. What isn't known is left out.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Response {
-    /// What the node knows; services in ascending order, the latest tasks first.
+    /// What the node knows; services in ascending order, tasks with the latest first.
     Inventory {
         /// Its services.
         services: List<ServiceId, INVENTORY_MAX>,
         /// Its tasks that have no certificate yet.
         open_tasks: List<TaskId, INVENTORY_MAX>,
+        /// Its latest tasks that have one: for those who missed them altogether.
+        certified_tasks: List<TaskId, CERTIFIED_MAX>,
     },
     /// Registrations.
     Services(List<ServiceRegistration, ITEMS_MAX>),
@@ -96,7 +100,7 @@ mod tests {
     fn largest_answers_fit_the_bound() {
         const { assert!(ITEMS_MAX * ServiceRegistration::BYTES_MAX < RESPONSE_BYTES_MAX) };
         const { assert!(ITEMS_MAX * SignedTaskRequest::BYTES_MAX < RESPONSE_BYTES_MAX) };
-        const { assert!(INVENTORY_MAX * 64 < RESPONSE_BYTES_MAX) };
+        const { assert!((INVENTORY_MAX * 2 + CERTIFIED_MAX) * 32 + 16 < RESPONSE_BYTES_MAX) };
         const {
             assert!(
                 IDS_MAX * ATTESTATIONS_PER_TASK_MAX * Attestation::BYTES_MAX < RESPONSE_BYTES_MAX

@@ -16,7 +16,7 @@ mod seen;
 pub use collector::{Collector, Inserted};
 pub use download::{CHUNK_BYTES_MAX, Download, Progress};
 pub use exchange::{
-    ATTESTATIONS_PER_TASK_MAX, IDS_MAX, INVENTORY_MAX, ITEMS_MAX, REQUEST_BYTES_MAX,
+    ATTESTATIONS_PER_TASK_MAX, CERTIFIED_MAX, IDS_MAX, INVENTORY_MAX, ITEMS_MAX, REQUEST_BYTES_MAX,
     RESPONSE_BYTES_MAX, Request, Response, TaskEvidence,
 };
 pub use gossip::{
