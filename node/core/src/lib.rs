@@ -12,6 +12,7 @@ mod config;
 mod event;
 mod metrics;
 mod node;
+mod questions;
 mod record;
 mod service;
 mod sync;

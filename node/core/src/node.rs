@@ -9,8 +9,8 @@ use lamina_types::account::SigningContext;
 use lamina_types::{OperatorIndex, PeerKey, ServiceId, TaskId, Timestamp};
 use rand_chacha::ChaCha20Rng;
 
+use crate::questions::{Question, Questions};
 use crate::service::Service;
-use crate::sync::Question;
 use crate::task::{PendingAttestation, Task};
 use crate::{
     Action, Command, CommandError, Config, Event, Metrics, OperatorView, Record, Reply,
@@ -40,7 +40,7 @@ pub struct Node {
     pub(crate) running: usize,
     /// Attestations that wait to be verified together.
     pub(crate) pending: Vec<PendingAttestation>,
-    pub(crate) questions: BTreeMap<u64, (PeerKey, Question)>,
+    pub(crate) questions: Questions,
     next_id: u64,
     storing: BTreeMap<u64, Option<(u64, Reply)>>,
     timers: BTreeSet<(Timestamp, Timer)>,
@@ -57,6 +57,8 @@ pub(crate) enum Timer {
     Sync,
     /// Publish the certificate of this task, unless another node's was seen.
     Publish(TaskId),
+    /// Ask this peer what waits for it.
+    Ask(PeerKey),
     /// Give this task up.
     Expire(TaskId),
 }
@@ -91,7 +93,7 @@ impl Node {
             queue: VecDeque::new(),
             running: 0,
             pending: Vec::new(),
-            questions: BTreeMap::new(),
+            questions: Questions::default(),
             next_id: 0,
             storing: BTreeMap::new(),
             actions: VecDeque::new(),
@@ -112,6 +114,7 @@ impl Node {
             Event::PeerConnected(peer) => self.handle_connected(peer),
             Event::PeerDisconnected(peer) => {
                 self.peers.remove(&peer);
+                self.questions.forget(&peer);
             }
             Event::Gossip { delivery, from, topic, bytes } => {
                 self.handle_gossip(delivery, from, topic, &bytes);
@@ -258,6 +261,7 @@ impl Node {
                     self.timers.insert((self.now + self.config.sync_interval, Timer::Sync));
                     self.sync_with_someone();
                 }
+                Timer::Ask(peer) => self.ask_waiting(peer),
                 Timer::Publish(task) => self.publish_certificate(task),
                 Timer::Expire(task) => self.expire(task),
             }
@@ -288,9 +292,18 @@ impl Node {
     }
 
     pub(crate) fn ask(&mut self, peer: PeerKey, question: Question, request: Request) {
-        let id = self.fresh_id();
-        self.questions.insert(id, (peer, question));
-        self.act(Action::Ask { peer, id, request });
+        self.questions.push(self.now, peer, question, request);
+        self.ask_waiting(peer);
+    }
+
+    /// Asks what may be asked now, and comes back for the rest.
+    pub(crate) fn ask_waiting(&mut self, peer: PeerKey) {
+        while let Some((id, request)) = self.questions.next(self.now, &peer) {
+            self.act(Action::Ask { peer, id, request });
+        }
+        if let Some(due) = self.questions.due(self.now, &peer) {
+            self.set_timer(due, Timer::Ask(peer));
+        }
     }
 
     pub(crate) fn judge(&mut self, delivery: u64, topic: Topic, verdict: Verdict) {

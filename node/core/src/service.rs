@@ -7,7 +7,7 @@ use lamina_types::{Bytes, PeerKey, ServiceId, ServiceRegistration};
 use rand_core::Rng as _;
 
 use crate::node::CommandResult;
-use crate::sync::Question;
+use crate::questions::Question;
 use crate::{Action, CommandError, Node, Notice, Record, Reply, ServiceStatus, ServiceView};
 
 #[derive(Debug)]
@@ -137,14 +137,7 @@ impl Node {
 
     /// Asks those again who didn't have the components that are still missing.
     pub(crate) fn retry_downloads(&mut self) {
-        let asked_for: BTreeSet<ServiceId> = self
-            .questions
-            .values()
-            .filter_map(|(_, question)| match question {
-                Question::Blob(id) => Some(*id),
-                _ => None,
-            })
-            .collect();
+        let asked_for = self.questions.blobs();
         let stalled: Vec<ServiceId> = self
             .services
             .iter()

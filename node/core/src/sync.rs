@@ -11,19 +11,9 @@ use lamina_types::{
 };
 use rand_core::Rng as _;
 
+use crate::questions::Question;
 use crate::task::{PendingAttestation, Task};
 use crate::{Action, Node, TaskStatus};
-
-/// What was asked, to judge the answer by.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Question {
-    Inventory,
-    Services(BTreeSet<ServiceId>),
-    Tasks(BTreeSet<TaskId>),
-    Evidence(BTreeSet<TaskId>),
-    Outcome(TaskId),
-    Blob(ServiceId),
-}
 
 impl Node {
     pub(crate) fn handle_connected(&mut self, peer: PeerKey) {
@@ -80,10 +70,9 @@ impl Node {
     }
 
     pub(crate) fn handle_response(&mut self, from: PeerKey, id: u64, response: Option<Response>) {
-        let Some((peer, question)) = self.questions.remove(&id) else { return };
-        if peer != from {
-            return;
-        }
+        let Some((peer, question)) = self.questions.end(id) else { return };
+        assert_eq!(peer, from, "the shell gives the answer of the peer that was asked");
+        self.ask_waiting(peer);
         match (question, response) {
             (question, None) => {
                 if self.peers.contains(&from) {
@@ -128,7 +117,9 @@ impl Node {
 
     /// A question couldn't be asked; the next round does it.
     pub(crate) fn handle_not_asked(&mut self, id: u64) {
-        self.questions.remove(&id);
+        if let Some((peer, _)) = self.questions.end(id) {
+            self.ask_waiting(peer);
+        }
     }
 
     /// Asks for the outcome of a task that was certified without this node.

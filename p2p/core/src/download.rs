@@ -2,8 +2,8 @@ use lamina_types::Digest;
 
 use crate::Request;
 
-/// Largest part of a blob in one answer, in bytes.
-pub const CHUNK_BYTES_MAX: usize = 256 * 1024;
+/// Largest part of a blob in one answer, in bytes: a component of 32 MiB takes 37 answers.
+pub const CHUNK_BYTES_MAX: usize = 896 * 1024;
 
 /// A blob on its way: parts are asked for one after the other from one peer, and the whole is checked by its hash.
 ///
