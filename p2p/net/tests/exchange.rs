@@ -53,8 +53,11 @@ fn registration(nonce: u8) -> ServiceRegistration {
 async fn a_question_is_answered() {
     let [a, b] = pair(fixed(&[])).await;
     a.handle.ask(b.key(), 7, Request::Inventory).unwrap();
-    let inventory =
-        Response::Inventory { services: List::truncated([]), open_tasks: List::truncated([]) };
+    let inventory = Response::Inventory {
+        services: List::truncated([]),
+        open_tasks: List::truncated([]),
+        certified_tasks: List::truncated([]),
+    };
     answer(&b, inventory.clone()).await;
     eventually("answer", async || a.response(7).is_some()).await;
     assert_eq!(a.response(7), Some(Ok(inventory)));
