@@ -160,6 +160,17 @@ fn no_single_bit_of_a_certified_task_can_be_flipped() {
     }
 }
 
+/// Frozen: files that people keep must stay readable. A change here is a new version of the format.
+#[test]
+fn bytes_of_a_certified_task_are_frozen() {
+    let bytes = Network::new(4).certified_task().to_bytes();
+    assert_eq!(bytes.len(), 365);
+    assert_eq!(
+        Digest::of(&bytes).to_string(),
+        "0x46cb8d29ac6f2bea7cb8b9689da1c09b8c898e398ddb78a9d673c274d72d6942"
+    );
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 

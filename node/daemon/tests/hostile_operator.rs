@@ -139,8 +139,19 @@ async fn what_is_wrong_is_dropped_counted_and_gets_its_sender_banned() {
     let offences =
         |name: &str| network.metric(0, &format!("lamina_p2p_offences_total{{offence=\"{name}\"}}"));
 
-    let right = Gossip::Attestation(liar.attest(TaskId([1; 32]), Digest([1; 32])));
-    liar.publish(&right);
+    // The first message may come before the others have said what they subscribe to.
+    let accepted = "lamina_p2p_messages_total{topic=\"attestations\",outcome=\"accepted\"}";
+    let mut right = None;
+    for i in 100..=u8::MAX {
+        let message = Gossip::Attestation(liar.attest(TaskId([i; 32]), Digest([1; 32])));
+        liar.publish(&message);
+        right = Some(message);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        if network.metric(0, accepted) > 0 {
+            break;
+        }
+    }
+    let right = right.expect("at least one was sent");
     let mut forged = liar.attest(TaskId([2; 32]), Digest([2; 32]));
     forged.operator = OperatorIndex(0);
     liar.publish(&Gossip::Attestation(forged));

@@ -26,8 +26,8 @@ pub(crate) enum Verb {
     Submit(Submit),
     /// Show a task: its result, who attested it, and who is missing.
     Show {
-        /// The task's identifier.
-        task: TaskId,
+        /// The task's identifier, or the first digits of one that's listed.
+        task: String,
         /// Wait so long for its end, in seconds.
         #[arg(long, default_value_t = 0)]
         wait: u64,
@@ -133,6 +133,7 @@ impl Verb {
             Self::Submit(submit) => submit.run(json).await,
             Self::Show { task, wait, certificate, api } => {
                 let client = api.client()?;
+                let task = find(&client, &task).await?;
                 let view = client.task(&task, Duration::from_secs(wait)).await?;
                 if let Some(path) = certificate {
                     let bytes = client.certificate(&task).await?;
@@ -153,6 +154,21 @@ impl Verb {
             }
             Self::Verify { files, genesis } => verify(json, &files, &genesis),
         }
+    }
+}
+
+/// The task with this identifier, or the only one in the node's list that begins so.
+async fn find(client: &Client, task: &str) -> anyhow::Result<TaskId> {
+    if let Ok(id) = task.parse() {
+        return Ok(id);
+    }
+    let tasks = client.get("/v1/tasks?limit=1000").await?;
+    let ids = tasks.as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut named = ids.iter().filter_map(|t| t["id"].as_str()).filter(|id| id.starts_with(task));
+    match (named.next(), named.next()) {
+        (Some(id), None) => Ok(id.parse()?),
+        (None, _) => anyhow::bail!("no task in the node's list begins with {task:?}"),
+        (Some(_), Some(_)) => anyhow::bail!("several tasks begin with {task:?}; give more digits"),
     }
 }
 
