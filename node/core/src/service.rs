@@ -113,6 +113,7 @@ impl Node {
             }
             Progress::Complete(bytes) => {
                 let digest = service.registration.manifest.component;
+                service.download = None;
                 self.act(Action::StoreBlob(id, digest, bytes));
             }
             Progress::Wrong => {

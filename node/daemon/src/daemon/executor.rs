@@ -101,7 +101,13 @@ impl Executor {
                             queue.blocking_recv()
                         };
                         let Some(execution) = next else { return };
-                        let _ = done.send(executor.run(&execution));
+                        // A panic would cost the worker, and the node would wait for it forever.
+                        let run = std::panic::AssertUnwindSafe(|| executor.run(&execution));
+                        let event = std::panic::catch_unwind(run).unwrap_or_else(|_| {
+                            let reason = "this node failed; its log tells why".to_owned();
+                            Event::Executed(execution.task, Err(reason))
+                        });
+                        let _ = done.send(event);
                     }
                 })
             })

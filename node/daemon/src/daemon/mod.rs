@@ -41,6 +41,8 @@ pub(crate) struct Endpoints {
     pub(crate) p2p: Vec<Multiaddr>,
 }
 
+const ENDPOINTS: &str = "endpoints.json";
+
 /// Runs a node until `stop` completes.
 pub(crate) async fn run(
     config: Config,
@@ -86,7 +88,7 @@ pub(crate) async fn run(
         executions_max: config.tasks.workers.max(1),
         ..lamina_node_core::Config::default()
     };
-    let records = store.load(&set, node_config.tasks_remembered_max)?;
+    let records = store.load(&set, node_config.tasks_remembered_max, now())?;
     let node = Node::new(
         node_config,
         set.clone(),
@@ -145,6 +147,8 @@ pub(crate) async fn run(
         _ = &mut driver => tracing::error!("the node can't go on; it stops"),
     }
     stopping.send_replace(true);
+    // Nobody finds the node there any more.
+    let _ = std::fs::remove_file(config.data.join(ENDPOINTS));
     // From the outside in: nobody asks any more, then the node ends, then what it gave to the disk is written.
     let _ = tokio::time::timeout(SHUTDOWN_MAX, &mut server).await;
     if !driver.is_finished() {
@@ -255,7 +259,7 @@ async fn write_endpoints(
 ) -> anyhow::Result<()> {
     let p2p = listening(config, network).await?;
     let endpoints = serde_json::to_vec_pretty(&Endpoints { api, p2p })?;
-    let path = config.data.join("endpoints.json");
+    let path = config.data.join(ENDPOINTS);
     let mut file = tempfile::NamedTempFile::new_in(&config.data)?;
     std::io::Write::write_all(&mut file, &endpoints)?;
     file.persist(&path).with_context(|| format!("writing {}", path.display()))?;

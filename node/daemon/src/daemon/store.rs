@@ -72,7 +72,12 @@ impl Store {
     }
 
     /// What was kept: services, then requests by age, outcomes, certificates; of ended tasks only the last `ended_max`.
-    pub(crate) fn load(&self, set: &OperatorSet, ended_max: usize) -> Result<Vec<Record>, Error> {
+    pub(crate) fn load(
+        &self,
+        set: &OperatorSet,
+        ended_max: usize,
+        now: Timestamp,
+    ) -> Result<Vec<Record>, Error> {
         let read = self.database.begin_read()?;
         let mut records = Vec::new();
         for entry in read.open_table(SERVICES)?.iter()? {
@@ -83,15 +88,21 @@ impl Store {
         let requests = read.open_table(REQUESTS)?;
         let outcomes = read.open_table(OUTCOMES)?;
         let certificates = read.open_table(CERTIFICATES)?;
-        let mut ended = Vec::new();
+        let (mut ended, mut ended_count) = (Vec::new(), 0);
         for entry in read.open_table(REQUEST_ORDER)?.iter()?.rev() {
             let (accepted, id) = entry?.0.value();
             let certificate = certificates.get(id)?;
-            if certificate.is_some() && ended.len() >= ended_max {
+            if certificate.is_some() && ended_count >= ended_max {
                 continue;
             }
             let Some(request) = requests.get(id)? else { continue };
             let request = decode::<SignedTaskRequest>("requests", request.value().1)?;
+            if certificate.is_some() || request.request.valid_until <= now {
+                if ended_count >= ended_max {
+                    continue;
+                }
+                ended_count += 1;
+            }
             records.push(Record::Request(TaskId(id), Box::new(request), Timestamp(accepted)));
             if let Some(bytes) = outcomes.get(id)? {
                 let outcome = decode::<Outcome>("outcomes", bytes.value())?;
@@ -224,7 +235,11 @@ impl Store {
                             services.insert(id.0, registration.to_bytes().as_slice())?;
                         }
                         Record::Request(id, request, at) => {
-                            requests.insert(id.0, (at.0, request.to_bytes().as_slice()))?;
+                            let bytes = request.to_bytes();
+                            let before = requests.insert(id.0, (at.0, bytes.as_slice()))?;
+                            if let Some(before) = before {
+                                order.remove((before.value().0, id.0))?;
+                            }
                             order.insert((at.0, id.0), ())?;
                         }
                         Record::Outcome(id, outcome) => {
@@ -238,17 +253,44 @@ impl Store {
                     }
                 }
             }
-            // One in, at most one out: the oldest go first, certified or expired.
-            while order.len()? > self.kept_max {
-                let Some(oldest) = order.pop_first()?.map(|(key, _)| key.value().1) else { break };
-                requests.remove(oldest)?;
-                outcomes.remove(oldest)?;
-                certificates.remove(oldest)?;
+            let surplus = order.len()?.saturating_sub(self.kept_max);
+            for (at, id) in oldest_ended(&order, &requests, &certificates, surplus)? {
+                order.remove((at, id))?;
+                requests.remove(id)?;
+                outcomes.remove(id)?;
+                certificates.remove(id)?;
             }
         }
         write.commit()?;
         Ok(ids)
     }
+}
+
+/// The oldest tasks that are certified or expired: an open one is a promise, and stays.
+fn oldest_ended(
+    order: &redb::Table<'_, (u64, Id), ()>,
+    requests: &redb::Table<'_, Id, (u64, &'static [u8])>,
+    certificates: &redb::Table<'_, Id, (u64, &'static [u8])>,
+    count: u64,
+) -> Result<Vec<(u64, Id)>, Error> {
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
+    let now = super::now();
+    let mut oldest = Vec::new();
+    for entry in order.iter()? {
+        if oldest.len() >= count {
+            break;
+        }
+        let (at, id) = entry?.0.value();
+        let Some(request) = requests.get(id)? else { continue };
+        let ended = certificates.get(id)?.is_some() || {
+            let request = decode::<SignedTaskRequest>("requests", request.value().1)?;
+            request.request.valid_until <= now
+        };
+        if ended {
+            oldest.push((at, id));
+        }
+    }
+    Ok(oldest)
 }
 
 fn decode<T: Canonical>(table: &'static str, bytes: &[u8]) -> Result<T, Error> {
@@ -277,5 +319,96 @@ pub(crate) enum Error {
 impl<E: Into<redb::Error>> From<E> for Error {
     fn from(error: E) -> Self {
         Self::Database(Box::new(error.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    use lamina_certificate::{
+        Attestation, Genesis, OperatorRecord, SecretKey, VerifiedTaskCertificate,
+    };
+    use lamina_types::{
+        AccountKey, Address, Digest, Height, Input, OperatorIndex, PeerKey, TaskRequest,
+    };
+
+    fn genesis() -> (Genesis, SecretKey) {
+        let chain_id: ChainId = "lamina-test-1".parse().unwrap();
+        let key = SecretKey::derive(&[1; 32]);
+        let (address, peer) = (Address([1; 20]), PeerKey([1; 32]));
+        let operators = vec![OperatorRecord::new(&chain_id, address, peer, &key, 1)];
+        (Genesis { chain_id, ethereum_chain_id: 1, operators }, key)
+    }
+
+    fn request(nonce: u64, valid_until: Timestamp) -> (TaskId, Record) {
+        let account = AccountKey::from_bytes(&[9; 32]).unwrap();
+        let request = TaskRequest {
+            service: ServiceId([1; 32]),
+            input: Input::default(),
+            requester: account.address(),
+            nonce,
+            height: Height(0),
+            valid_until,
+        };
+        let genesis = genesis().0;
+        let id = request.task_id(&genesis.chain_id);
+        let signed = Box::new(request.sign(&account, &genesis.signing_context()));
+        (id, Record::Request(id, signed, Timestamp(nonce)))
+    }
+
+    fn certificate(set: &OperatorSet, key: &SecretKey, task: TaskId) -> Record {
+        let attestation = Attestation::sign(set, OperatorIndex(0), key, task, Digest([2; 32]));
+        let verified = attestation.verify(set).unwrap();
+        let certificate = VerifiedTaskCertificate::aggregate(set, &[verified]).unwrap();
+        Record::Certificate(Box::new(certificate), Timestamp(5))
+    }
+
+    fn ids(records: &[Record]) -> Vec<TaskId> {
+        let id = |record: &Record| match record {
+            Record::Request(id, ..) => Some(*id),
+            _ => None,
+        };
+        records.iter().filter_map(id).collect()
+    }
+
+    #[test]
+    fn the_oldest_ended_tasks_go_first_and_open_ones_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let (genesis, key) = genesis();
+        let set = genesis.operator_set().unwrap();
+        let later = super::super::now() + Duration::from_secs(3600);
+        let (open, open_record) = request(1, later);
+        let (expired, expired_record) = request(2, Timestamp(1));
+        let (certified, certified_record) = request(3, later);
+        let (last, last_record) = request(4, later);
+        let store = Store::open(folder.path(), &genesis.chain_id, 3).unwrap();
+        let certificate = certificate(&set, &key, certified);
+        let records = vec![open_record, expired_record, certified_record, certificate];
+        assert_eq!(store.write(vec![Write::Records(7, records)]).unwrap(), [7]);
+        assert_eq!(store.write(vec![Write::Records(8, vec![last_record])]).unwrap(), [8]);
+        drop(store);
+
+        let store = Store::open(folder.path(), &genesis.chain_id, 3).unwrap();
+        let now = super::super::now();
+        let kept = ids(&store.load(&set, 10, now).unwrap());
+        assert_eq!(kept, [last, certified, open]);
+        assert!(!kept.contains(&expired));
+        let open_only = ids(&store.load(&set, 0, now).unwrap());
+        assert_eq!(open_only, [last, open]);
+    }
+
+    #[test]
+    fn another_networks_data_and_a_second_process_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let chain = genesis().0.chain_id;
+        let store = Store::open(folder.path(), &chain, 3).unwrap();
+        let error = Store::open(folder.path(), &chain, 3).unwrap_err();
+        assert!(matches!(error, Error::InUse { .. }), "{error}");
+        drop(store);
+        let other = "lamina-test-2".parse().unwrap();
+        let error = Store::open(folder.path(), &other, 3).unwrap_err();
+        assert!(error.to_string().contains("chain is lamina-test-1"), "{error}");
     }
 }
