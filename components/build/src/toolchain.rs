@@ -1,5 +1,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use crate::Error;
 use crate::command::{clean, output};
@@ -39,6 +40,7 @@ impl Toolchain {
     /// # Errors
     /// [`Error::NoToolchain`].
     pub fn rustup() -> Result<Self, Error> {
+        let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
         let has_target = || sysroot().is_ok_and(|root| root.join(RUSTLIB).join(TARGET).is_dir());
         if has_target() {
             return Ok(Self::Rustup);
@@ -56,6 +58,7 @@ impl Toolchain {
     /// # Errors
     /// [`Error::NoToolchain`].
     pub fn debian() -> Result<Self, Error> {
+        let _installing = INSTALLING.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(toolchain) = Self::installed_debian() {
             return Ok(toolchain);
         }
@@ -104,6 +107,9 @@ impl Toolchain {
         }
     }
 }
+
+/// Held while something is looked for and installed: neither rustup nor apt-get likes company.
+static INSTALLING: Mutex<()> = Mutex::new(());
 
 /// The target that guests are compiled for.
 pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
