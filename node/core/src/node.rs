@@ -323,6 +323,14 @@ impl Node {
         }
     }
 
+    /// A peer that comes back is worth what it was: the swarm forgets, this node doesn't.
+    pub(crate) fn remember_score(&mut self, peer: PeerKey) {
+        let score = self.scores.get(self.now, &peer);
+        if score < 0.0 {
+            self.act(Action::SetScore(peer, score));
+        }
+    }
+
     pub(crate) fn operator_view(&self, index: OperatorIndex) -> OperatorView {
         let operator = self.set.get(index).expect("an index of this set");
         OperatorView {

@@ -18,6 +18,7 @@ use crate::{Action, Node, TaskStatus};
 impl Node {
     pub(crate) fn handle_connected(&mut self, peer: PeerKey) {
         if self.peers.insert(peer) {
+            self.remember_score(peer);
             self.ask(peer, Question::Inventory, Request::Inventory);
             self.ask_for_evidence(peer);
             self.retry_downloads();

@@ -191,24 +191,35 @@ fn ended_tasks_are_forgotten_beyond_the_bound() {
     assert!(network.node(0).task(&tasks[3]).is_some());
 }
 
+/// Two tasks, 62% of gossip lost: one node heard of neither the request, nor an attestation, nor the certificate of a task,
+/// and no inventory named it, because the others had certified it. It never learnt of it. Found by the property below.
+#[test]
+fn a_node_that_gossip_passed_by_learns_of_certified_tasks() {
+    certify_in_spite_of_losses(62, 2);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     /// Gossip may lose and reorder what it likes: asking makes up for it.
     #[test]
     fn lost_and_reordered_gossip_only_costs_time(loss_percent in 0u64..90, tasks in 1u64..4) {
-        let mut network = Network::new(4);
-        network.loss_percent = loss_percent;
-        network.reorder = true;
-        let service = network.deploy(0);
-        network.pass(LONG);
-        let tasks: Vec<_> = (0..tasks).map(|nonce| network.submit(1, service, nonce)).collect();
-        network.pass(Duration::from_secs(120));
-        for task in tasks {
-            network.assert_certified(&task);
-        }
-        for host in &network.hosts {
-            prop_assert!(host.banned.is_empty(), "honest nodes never ban each other");
-        }
+        certify_in_spite_of_losses(loss_percent, tasks);
+    }
+}
+
+fn certify_in_spite_of_losses(loss_percent: u64, tasks: u64) {
+    let mut network = Network::new(4);
+    network.loss_percent = loss_percent;
+    network.reorder = true;
+    let service = network.deploy(0);
+    network.pass(LONG);
+    let tasks: Vec<_> = (0..tasks).map(|nonce| network.submit(1, service, nonce)).collect();
+    network.pass(Duration::from_secs(120));
+    for task in tasks {
+        network.assert_certified(&task);
+    }
+    for host in &network.hosts {
+        assert!(host.banned.is_empty(), "honest nodes never ban each other");
     }
 }

@@ -33,6 +33,20 @@ fn malformed_messages_are_rejected_and_five_are_a_ban() {
 }
 
 #[test]
+fn a_peer_that_comes_back_is_worth_what_it_was() {
+    let mut network = Network::new(4);
+    network.gossip(0, 1, Topic::Tasks, vec![0; 50]);
+    assert_eq!(network.hosts[0].scores[&peer(1)], -Offence::Malformed.cost());
+    network.kill(1);
+    network.run();
+    network.hosts[0].scores.clear();
+    network.start(1);
+    network.run();
+    assert_eq!(network.hosts[0].scores[&peer(1)], -Offence::Malformed.cost());
+    assert!(!network.hosts[0].scores.contains_key(&peer(2)));
+}
+
+#[test]
 fn a_repeated_message_is_dropped_and_costs() {
     let mut network = Network::new(4);
     let service = network.deploy(0);

@@ -62,6 +62,8 @@ pub struct Host {
     pub signed: BTreeMap<TaskId, Digest>,
     pub blobs: BTreeSet<Digest>,
     pub banned: BTreeSet<PeerKey>,
+    /// What the swarm was told of peers.
+    pub scores: BTreeMap<PeerKey, f64>,
     pub notices: Vec<Notice>,
     pub verdicts: Vec<Verdict>,
     pub replies: Vec<Result<Reply, CommandError>>,
@@ -105,6 +107,7 @@ impl Network {
             signed: BTreeMap::new(),
             blobs: BTreeSet::new(),
             banned: BTreeSet::new(),
+            scores: BTreeMap::new(),
             notices: Vec::new(),
             verdicts: Vec::new(),
             replies: Vec::new(),
@@ -299,7 +302,9 @@ impl Network {
                     .then(|| lamina_types::Bytes::new(&COMPONENT[offset as usize..]).unwrap());
                 self.answer(id, Response::Blob(part));
             }
-            Action::SetScore(..) => {}
+            Action::SetScore(peer, score) => {
+                host.scores.insert(peer, score);
+            }
             Action::Ban(peer) => {
                 host.banned.insert(peer);
             }
