@@ -292,6 +292,10 @@ impl Node {
     }
 
     pub(crate) fn ask(&mut self, peer: PeerKey, question: Question, request: Request) {
+        // One that's gone can't answer; whoever is there is asked in the next round.
+        if !self.peers.contains(&peer) {
+            return;
+        }
         self.questions.push(self.now, peer, question, request);
         self.ask_waiting(peer);
     }

@@ -3,7 +3,8 @@ use lamina_types::{Outcome, ServiceId, ServiceRegistration, SignedTaskRequest, T
 
 /// Something that a node keeps over a restart.
 ///
-/// Attestations aren't kept: a node's own is made again from its outcome, and others' are asked for.
+/// Of a task, nothing is kept before its request, by which the store finds and forgets it. Attestations aren't kept: a
+/// node's own is made again from its outcome, and others' are asked for.
 #[derive(Debug, Clone)]
 pub enum Record {
     /// A service.

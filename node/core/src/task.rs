@@ -185,8 +185,7 @@ impl Node {
             return Err(error);
         }
         self.act(Action::Publish(Box::new(Gossip::Task(Box::new(request.clone())))));
-        let record = self.accept_request(id, request);
-        Ok((Reply::Task(id), vec![record]))
+        Ok((Reply::Task(id), self.accept_request(id, request)))
     }
 
     pub(crate) fn judge_request(
@@ -212,8 +211,8 @@ impl Node {
             return Ok(Verdict::Ignore);
         }
         let service = request.request.service;
-        let record = self.accept_request(id, request);
-        self.store(vec![record], None);
+        let records = self.accept_request(id, request);
+        self.store(records, None);
         if !self.services.contains_key(&service) {
             self.ask_for_service(from, service);
         }
@@ -258,14 +257,21 @@ impl Node {
         Some(error)
     }
 
-    /// Takes up a request that was checked.
-    fn accept_request(&mut self, id: TaskId, request: SignedTaskRequest) -> Record {
-        let record = Record::Request(id, Box::new(request.clone()), self.now);
+    /// Takes up a request that was checked. What came before it is kept with it: the store forgets by request.
+    fn accept_request(&mut self, id: TaskId, request: SignedTaskRequest) -> Vec<Record> {
+        let mut records = vec![Record::Request(id, Box::new(request.clone()), self.now)];
+        if let Some(task) = self.tasks.get(&id) {
+            let outcome = task.certified_outcome().cloned();
+            records.extend(outcome.map(|outcome| Record::Outcome(id, Box::new(outcome))));
+            let at = task.timeline.certified.unwrap_or(self.now);
+            let certificate = task.certificate.clone();
+            records.extend(certificate.map(|c| Record::Certificate(Box::new(c), at)));
+        }
         self.metrics.tasks_accepted += 1;
         self.restore_request(id, request, self.now);
         self.settle_task(id);
         self.act(Action::Notify(Notice::TaskAccepted(id)));
-        record
+        records
     }
 
     pub(crate) fn restore_request(
@@ -331,7 +337,8 @@ impl Node {
         for id in open {
             match self.tasks.get(&id).and_then(|task| task.own.as_ref()) {
                 // The signing store answers a repeated question with the same signature.
-                Some((_, digest)) => self.act(Action::Sign(id, *digest)),
+                Some((_, digest)) if self.me.is_some() => self.act(Action::Sign(id, *digest)),
+                Some(_) => {}
                 None => self.settle_task(id),
             }
         }
@@ -618,11 +625,13 @@ impl Node {
             // Its outcome is asked for instead: others have run it.
             task.stage = Stage::Idle;
         }
-        let dissents = task.dissents();
+        let (dissents, has_request) = (task.dissents(), task.request.is_some());
         self.metrics.tasks_certified += 1;
         self.end(id);
-        let record = Record::Certificate(Box::new(certificate.clone()), self.now);
-        self.store(vec![record], None);
+        if has_request {
+            let record = Record::Certificate(Box::new(certificate.clone()), self.now);
+            self.store(vec![record], None);
+        }
         self.act(Action::Notify(Notice::TaskCertified(id, Box::new(certificate))));
         if dissents {
             self.notice_dissent(id);
@@ -653,7 +662,9 @@ impl Node {
             return false;
         }
         task.fetched = Some(outcome.clone());
-        self.store(vec![Record::Outcome(id, Box::new(outcome))], None);
+        if task.request.is_some() {
+            self.store(vec![Record::Outcome(id, Box::new(outcome))], None);
+        }
         true
     }
 

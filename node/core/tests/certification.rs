@@ -5,7 +5,7 @@ mod harness;
 use std::time::Duration;
 
 use harness::{Network, honest, lying, slow};
-use lamina_node_core::{CommandError, Notice, TaskStatus};
+use lamina_node_core::{CommandError, Notice, Record, TaskStatus};
 use lamina_types::{Digest, OperatorIndex};
 use proptest::prelude::*;
 
@@ -127,6 +127,21 @@ fn a_node_that_missed_a_task_altogether_gets_its_record() {
         network.assert_certified(&task);
     }
     assert_eq!(network.hosts[3].signed.len(), 0, "what's certified isn't run again");
+    // Nothing is on disk that isn't found by a request, and all of it is there after a restart.
+    let mut known = std::collections::BTreeSet::new();
+    for record in &network.hosts[3].records {
+        match record {
+            Record::Request(id, ..) => drop(known.insert(*id)),
+            Record::Outcome(id, _) => assert!(known.contains(id)),
+            Record::Certificate(certificate, _) => assert!(known.contains(&certificate.get().task)),
+            Record::Service(..) => {}
+        }
+    }
+    assert_eq!(known.len(), 40);
+    network.kill(3);
+    network.start(3);
+    network.run();
+    known.iter().for_each(|task| network.assert_certified(task));
 }
 
 #[test]
