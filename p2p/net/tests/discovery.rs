@@ -71,8 +71,11 @@ async fn peers_of_another_chain_stay_apart() {
     let ours = Node::start(1, &config(&[]), None).await;
     let other = "lamina-test-2".parse().unwrap();
     let theirs = Node::start_on(&other, 2, &config(&[ours.address()]), None).await;
-    eventually("refused", async || ours.handle.metrics().peers_foreign > 0).await;
-    eventually("refused, too", async || theirs.handle.metrics().peers_foreign > 0).await;
+    // Whoever learns it first hangs up, and the other may never learn whom it spoke to.
+    eventually("refused", async || {
+        [&ours, &theirs].iter().any(|node| node.handle.metrics().peers_foreign > 0)
+    })
+    .await;
     eventually("gone", async || {
         ours.handle.metrics().connections_in == 0 && theirs.handle.metrics().connections_out == 0
     })
