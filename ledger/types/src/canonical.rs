@@ -171,6 +171,17 @@ impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
 pub struct List<T, const MAX: usize>(Vec<T>);
 
 impl<T, const MAX: usize> List<T, MAX> {
+    /// Takes `values` if there are at most `MAX`.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`].
+    pub fn new(values: Vec<T>) -> Result<Self, Error> {
+        if values.len() > MAX {
+            return Err(Error::TooLong { length: values.len(), max: MAX });
+        }
+        Ok(Self(values))
+    }
+
     /// Takes as many of `values` as fit.
     pub fn truncated(values: impl IntoIterator<Item = T>) -> Self {
         Self(values.into_iter().take(MAX).collect())
@@ -186,6 +197,19 @@ impl<T, const MAX: usize> List<T, MAX> {
     #[must_use]
     pub fn into_vec(self) -> Vec<T> {
         self.0
+    }
+}
+
+impl<T, const MAX: usize> Default for List<T, MAX> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(<Vec<T> as Deserialize>::deserialize(deserializer)?)
+            .map_err(serde::de::Error::custom)
     }
 }
 

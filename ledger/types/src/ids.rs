@@ -102,6 +102,23 @@ impl Digest {
     }
 }
 
+/// The [`Digest`] of bytes that come in parts.
+#[derive(Debug, Clone, Default)]
+pub struct Hasher(sha2::Sha256);
+
+impl Hasher {
+    /// Appends bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        sha2::Digest::update(&mut self.0, bytes);
+    }
+
+    /// SHA-256 of all of them.
+    #[must_use]
+    pub fn digest(self) -> Digest {
+        Digest(sha2::Digest::finalize(self.0).into())
+    }
+}
+
 /// A newtype over an integer, written as the plain number.
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident, $inner:ty) => {

@@ -11,6 +11,9 @@ pub mod account;
 pub mod canonical;
 mod chain;
 mod ids;
+mod origin;
+mod price;
+mod runtime;
 mod service;
 pub mod signing;
 mod task;
@@ -21,13 +24,19 @@ mod time;
 pub use account::{AccountKey, AccountSignature};
 pub use canonical::{Bytes, Canonical, List, Text};
 pub use chain::ChainId;
-pub use ids::{Address, Digest, EpochNumber, Height, OperatorIndex, PeerKey, ServiceId, TaskId};
+pub use ids::{
+    Address, Digest, EpochNumber, Hasher, Height, OperatorIndex, PeerKey, ServiceId, TaskId,
+};
+pub use origin::{InvalidOrigin, Origin};
+pub use price::Price;
+pub use runtime::Runtime;
 pub use service::{
-    COMPONENT_BYTES_MAX, Error as ServiceError, Limits, MANIFEST_BYTES_MAX, Manifest,
-    PARAMETERS_MAX, ParameterName, ParameterValue, ServiceName, ServiceRegistration,
+    BLOB_BYTES_MAX, BLOBS_MAX, Blob, BlobName, COMPONENT_BYTES_MAX, Error as ServiceError, Limits,
+    Llm, MANIFEST_BYTES_MAX, Manifest, ORIGINS_MAX, Oracle, PARAMETERS_MAX, ParameterName,
+    ParameterValue, STATE_BYTES_MAX, ServiceName, ServiceRegistration,
 };
 pub use task::{
-    Failure, INPUT_BYTES_MAX, Input, OUTPUT_BYTES_MAX, Outcome, Output, Reason, SignedTaskRequest,
-    TaskRequest, Trap,
+    Failure, INPUT_BYTES_MAX, Input, OBSERVATION_BYTES_MAX, OUTPUT_BYTES_MAX, ObservationValue,
+    Outcome, Output, Reason, SignedTaskRequest, StateTransition, TaskRequest, Trap,
 };
 pub use time::Timestamp;

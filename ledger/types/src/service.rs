@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::account::{self, AccountKey, AccountSignature, RegisterService, SigningContext};
 use crate::signing::{Domain, Preimage};
-use crate::{Address, Canonical, ChainId, Digest, ServiceId, Text};
+use crate::{Address, Canonical, ChainId, Digest, List, Origin, ServiceId, Text};
 
 /// Longest manifest, in bytes: with its envelope it fits into one gossip message of 64 KiB.
 pub const MANIFEST_BYTES_MAX: usize = 56 * 1024;
@@ -15,6 +15,14 @@ pub const MANIFEST_BYTES_MAX: usize = 56 * 1024;
 pub const COMPONENT_BYTES_MAX: u32 = 32 * 1024 * 1024;
 /// Most parameters a manifest can have.
 pub const PARAMETERS_MAX: usize = 64;
+/// Most blobs a manifest can name.
+pub const BLOBS_MAX: usize = 16;
+/// Largest blob, in bytes: room for a model of a hundred million weights in single precision.
+pub const BLOB_BYTES_MAX: u32 = 512 * 1024 * 1024;
+/// Most that a service keeps from task to task, in bytes.
+pub const STATE_BYTES_MAX: u32 = 4 * 1024 * 1024;
+/// Most origins that an oracle can name.
+pub const ORIGINS_MAX: usize = 16;
 
 /// A short name: 1 to 64 of `a`–`z`, `0`–`9`, `-` and `_`, beginning with a letter.
 #[derive(
@@ -25,6 +33,8 @@ pub struct ServiceName(String);
 
 /// The name under which a component reads a parameter; the same rules as for a service's name.
 pub type ParameterName = ServiceName;
+/// The name under which a component reads a blob; the same rules as for a service's name.
+pub type BlobName = ServiceName;
 /// A parameter's value.
 pub type ParameterValue = Text<MANIFEST_BYTES_MAX>;
 
@@ -87,6 +97,43 @@ pub struct Limits {
     pub input_bytes: u32,
     /// Longest output, in bytes; at most [`crate::OUTPUT_BYTES_MAX`].
     pub output_bytes: u32,
+    /// Most that the service keeps from task to task, in bytes; at most [`STATE_BYTES_MAX`]. Zero: it keeps nothing.
+    #[serde(default)]
+    pub state_bytes: u32,
+}
+
+/// Large data that a component reads by its name, and that is known by its hash.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+#[serde(deny_unknown_fields)]
+pub struct Blob {
+    /// SHA-256 of all of it.
+    pub digest: Digest,
+    /// Its size in bytes; 1 to [`BLOB_BYTES_MAX`].
+    pub bytes: u32,
+}
+
+/// What an oracle wants of the outside world while it observes.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Oracle {
+    /// Where it may send HTTP requests to.
+    #[serde(default)]
+    pub origins: List<Origin, ORIGINS_MAX>,
+    /// The language model that it asks.
+    #[serde(default)]
+    pub llm: Option<Llm>,
+}
+
+/// A language model, pinned as far as it can be.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Llm {
+    /// The model's name, as endpoints know it.
+    pub model: Text<128>,
+    /// The seed that every request names.
+    pub seed: u64,
 }
 
 /// What a service is. Its hash is the service's identifier.
@@ -106,6 +153,10 @@ pub struct Manifest {
     pub limits: Limits,
     /// What the component reads through `lamina:service/parameters`; at most [`PARAMETERS_MAX`].
     pub parameters: BTreeMap<ParameterName, ParameterValue>,
+    /// What the component reads through `lamina:service/blobs`; at most [`BLOBS_MAX`].
+    pub blobs: BTreeMap<BlobName, Blob>,
+    /// What an oracle wants; absent for a deterministic service.
+    pub oracle: Option<Oracle>,
 }
 
 impl Manifest {
@@ -139,7 +190,19 @@ impl Manifest {
         )?;
         let output_bytes = self.limits.output_bytes.into();
         within("limits.output_bytes", output_bytes, crate::OUTPUT_BYTES_MAX as u64)?;
+        within("limits.state_bytes", self.limits.state_bytes.into(), STATE_BYTES_MAX.into())?;
         within("parameters", self.parameters.len() as u64, PARAMETERS_MAX as u64)?;
+        within("blobs", self.blobs.len() as u64, BLOBS_MAX as u64)?;
+        for blob in self.blobs.values() {
+            within("a blob's bytes", blob.bytes.into(), BLOB_BYTES_MAX.into())?;
+        }
+        let mut sizes = self.blobs.values().map(|blob| blob.bytes);
+        if self.component_bytes == 0 || sizes.any(|bytes| bytes == 0) {
+            return Err(Error::Empty);
+        }
+        if self.oracle.is_some() && self.limits.state_bytes > 0 {
+            return Err(Error::OracleWithState);
+        }
         within("manifest bytes", self.to_bytes().len() as u64, MANIFEST_BYTES_MAX as u64)
     }
 
@@ -197,6 +260,12 @@ pub enum Error {
         /// What it may be.
         max: u64,
     },
+    /// Nothing can be fetched that has no bytes.
+    #[error("the component and each blob have at least one byte")]
+    Empty,
+    /// An oracle's tasks run at the same time, so there's no order in which it could keep something.
+    #[error("an oracle keeps no state: set limits.state_bytes to 0")]
+    OracleWithState,
     /// Not signed by the owner.
     #[error("the owner's signature doesn't hold")]
     Signature(#[from] account::Error),
@@ -217,8 +286,16 @@ mod tests {
             description: Text::default(),
             component: Digest::of(b"component"),
             component_bytes: 9,
-            limits: Limits { fuel: 1, memory_bytes: 1, input_bytes: 1, output_bytes: 1 },
+            limits: Limits {
+                fuel: 1,
+                memory_bytes: 1,
+                input_bytes: 1,
+                output_bytes: 1,
+                state_bytes: 0,
+            },
             parameters: BTreeMap::new(),
+            blobs: BTreeMap::new(),
+            oracle: None,
         }
     }
 
@@ -239,6 +316,16 @@ mod tests {
         manifest.component_bytes = COMPONENT_BYTES_MAX + 1;
         let error = manifest.register(&owner, &context()).verify(&context()).unwrap_err();
         assert!(error.to_string().starts_with("component_bytes is 33554433"), "{error}");
+    }
+
+    #[test]
+    fn oracle_keeps_no_state() {
+        let owner = AccountKey::from_bytes(&[1; 32]).unwrap();
+        let mut manifest = manifest(&owner);
+        manifest.oracle = Some(Oracle { origins: List::default(), llm: None });
+        assert_eq!(manifest.check(), Ok(()));
+        manifest.limits.state_bytes = 1;
+        assert_eq!(manifest.check(), Err(Error::OracleWithState));
     }
 
     #[test]

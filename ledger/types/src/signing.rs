@@ -6,7 +6,7 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{Address, ChainId, Digest, EpochNumber, TaskId};
+use crate::{Address, ChainId, Digest, EpochNumber, OperatorIndex, TaskId};
 
 /// What a digest is for. A signature made for one purpose never verifies for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +20,12 @@ pub enum Domain {
     Outcome,
     /// An operator's BLS signature on a task's outcome.
     Attestation,
+    /// An operator's BLS signature on what it observed for an oracle's task.
+    Observation,
+    /// The root of the observations that an oracle's result is reduced from.
+    ObservationSet,
+    /// An operator's BLS signature on the observations that it proposes to reduce.
+    Proposal,
     /// An operator's BLS signature that shows that it holds the key which it registers.
     ProofOfPossession,
 }
@@ -33,6 +39,9 @@ impl Domain {
             Self::Task => pad(b"lamina/task/v1"),
             Self::Outcome => pad(b"lamina/outcome/v1"),
             Self::Attestation => pad(b"lamina/attestation/v1"),
+            Self::Observation => pad(b"lamina/observation/v1"),
+            Self::ObservationSet => pad(b"lamina/observation-set/v1"),
+            Self::Proposal => pad(b"lamina/proposal/v1"),
             Self::ProofOfPossession => pad(b"lamina/proof-of-possession/v1"),
         }
     }
@@ -95,6 +104,42 @@ pub fn attestation(chain: &ChainId, epoch: EpochNumber, task: &TaskId, outcome: 
         .digest()
 }
 
+/// What an operator signs to say that it observed the value with this digest for `task`.
+#[must_use]
+pub fn observation(chain: &ChainId, epoch: EpochNumber, task: &TaskId, value: &Digest) -> Digest {
+    Preimage::new(Domain::Observation, chain)
+        .number(epoch.0)
+        .fixed(&task.0)
+        .fixed(&value.0)
+        .digest()
+}
+
+/// The root of a set of observations: of its members in ascending order, each with the digest of what it observed.
+///
+/// Whoever fixes the set isn't part of it, so a set has one root however it came about.
+#[must_use]
+pub fn observation_set(
+    chain: &ChainId,
+    epoch: EpochNumber,
+    task: &TaskId,
+    members: &[(OperatorIndex, Digest)],
+) -> Digest {
+    let head = Preimage::new(Domain::ObservationSet, chain)
+        .number(epoch.0)
+        .fixed(&task.0)
+        .number(members.len() as u64);
+    let member = |preimage: Preimage, (operator, value): &(OperatorIndex, Digest)| {
+        preimage.fixed(&operator.0.to_be_bytes()).fixed(&value.0)
+    };
+    members.iter().fold(head, member).digest()
+}
+
+/// What an operator signs to propose the set with this root as what the result of `task` is reduced from.
+#[must_use]
+pub fn proposal(chain: &ChainId, epoch: EpochNumber, task: &TaskId, root: &Digest) -> Digest {
+    Preimage::new(Domain::Proposal, chain).number(epoch.0).fixed(&task.0).fixed(&root.0).digest()
+}
+
 /// What an operator signs to show that it holds the BLS key that it registers.
 ///
 /// Bound to the operator's account, the network and the registrar `contract` (zero where operators come from a genesis
@@ -128,6 +173,9 @@ mod tests {
             Domain::Task,
             Domain::Outcome,
             Domain::Attestation,
+            Domain::Observation,
+            Domain::ObservationSet,
+            Domain::Proposal,
             Domain::ProofOfPossession,
         ]
         .map(Domain::tag);
@@ -160,5 +208,50 @@ mod tests {
         preimage.extend([1; 32]);
         preimage.extend([2; 32]);
         assert_eq!(digest, Digest::of(&preimage));
+    }
+
+    /// An attestation, an observation and a proposal have the same fields, and yet no digest in common.
+    #[test]
+    fn purposes_do_not_share_digests() {
+        let (task, digest) = (TaskId([1; 32]), Digest([2; 32]));
+        let digests = [attestation, observation, proposal]
+            .map(|of| of(&chain(), EpochNumber(0), &task, &digest));
+        let distinct: std::collections::BTreeSet<_> = digests.iter().collect();
+        assert_eq!(distinct.len(), digests.len());
+    }
+
+    #[test]
+    fn root_is_of_members_order_and_values() {
+        let of = |members: &[(u16, u8)]| {
+            let member =
+                |(operator, value): &(u16, u8)| (OperatorIndex(*operator), Digest([*value; 32]));
+            let members: Vec<_> = members.iter().map(member).collect();
+            observation_set(&chain(), EpochNumber(0), &TaskId([1; 32]), &members)
+        };
+        let roots = [
+            of(&[]),
+            of(&[(0, 1)]),
+            of(&[(0, 2)]),
+            of(&[(1, 1)]),
+            of(&[(0, 1), (1, 1)]),
+            of(&[(1, 1), (0, 1)]),
+        ];
+        let distinct: std::collections::BTreeSet<_> = roots.iter().collect();
+        assert_eq!(distinct.len(), roots.len());
+    }
+
+    #[test]
+    fn root_bytes_are_laid_out_as_documented() {
+        let members = [(OperatorIndex(0x0102), Digest([2; 32]))];
+        let root = observation_set(&chain(), EpochNumber(3), &TaskId([1; 32]), &members);
+        let mut preimage = Vec::new();
+        preimage.extend(b"lamina/observation-set/v1\0\0\0\0\0\0\0");
+        preimage.extend(b"lamina-test-1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+        preimage.extend([0, 0, 0, 0, 0, 0, 0, 3]);
+        preimage.extend([1; 32]);
+        preimage.extend([0, 0, 0, 0, 0, 0, 0, 1]);
+        preimage.extend([1, 2]);
+        preimage.extend([2; 32]);
+        assert_eq!(root, Digest::of(&preimage));
     }
 }

@@ -12,11 +12,16 @@ use crate::{Address, Bytes, Canonical, ChainId, Digest, Height, ServiceId, TaskI
 pub const INPUT_BYTES_MAX: usize = 32 * 1024;
 /// Longest output of a task, in bytes.
 pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
+/// Longest observation of one operator, in bytes: with its envelope it's a small gossip message, and those of a quorum
+/// are an input that a component can take.
+pub const OBSERVATION_BYTES_MAX: usize = 4 * 1024;
 
 /// What a task is run on.
 pub type Input = Bytes<INPUT_BYTES_MAX>;
 /// What a task returns.
 pub type Output = Bytes<OUTPUT_BYTES_MAX>;
+/// What one operator observed for an oracle's task.
+pub type ObservationValue = Bytes<OBSERVATION_BYTES_MAX>;
 /// What a guest gives as its reason to refuse an input; longer text is cut.
 pub type Reason = Text<1024>;
 
@@ -107,9 +112,30 @@ pub struct Outcome {
     pub fuel_used: u64,
     /// What the component returned, or why it didn't.
     pub result: Result<Output, Failure>,
+    /// The root of the observations that the result was reduced from, of an oracle's task.
+    pub observations: Option<Digest>,
+    /// What became of the service's state, if it keeps any.
+    pub state: Option<StateTransition>,
+}
+
+/// The roots of a service's state before and after a task.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, BorshSerialize, BorshDeserialize, Serialize, Deserialize,
+)]
+pub struct StateTransition {
+    /// What the task began with.
+    pub before: Digest,
+    /// What it left; the same as before if it failed.
+    pub after: Digest,
 }
 
 impl Outcome {
+    /// The outcome of a deterministic service without state.
+    #[must_use]
+    pub const fn new(fuel_used: u64, result: Result<Output, Failure>) -> Self {
+        Self { fuel_used, result, observations: None, state: None }
+    }
+
     /// What operators attest: bound to the task, so that equal outputs of two tasks have different digests.
     #[must_use]
     pub fn digest(&self, chain: &ChainId, task: &TaskId) -> Digest {
@@ -118,7 +144,7 @@ impl Outcome {
 }
 
 impl Canonical for Outcome {
-    const BYTES_MAX: usize = OUTPUT_BYTES_MAX + 64;
+    const BYTES_MAX: usize = OUTPUT_BYTES_MAX + 192;
 }
 
 /// Why a run has no output. Only reasons that every operator meets alike: a slow machine isn't among them.
@@ -157,6 +183,15 @@ pub enum Failure {
         /// Which one.
         trap: Trap,
     },
+    /// The component called something that it isn't given: a file, a socket, the network outside of an observation.
+    #[error("the component called {call}, which it isn't given")]
+    Forbidden {
+        /// The interface and the function.
+        call: Reason,
+    },
+    /// The component wanted to keep more than its manifest allows, or a key or value that's too long.
+    #[error("the state's keys and values exceed their bounds")]
+    StateTooLarge,
 }
 
 /// The errors on which WebAssembly stops. WebAssembly core specification, "Execution".
@@ -250,7 +285,7 @@ mod tests {
 
     #[test]
     fn equal_outcomes_of_two_tasks_have_different_digests() {
-        let outcome = Outcome { fuel_used: 1, result: Ok(Output::default()) };
+        let outcome = Outcome::new(1, Ok(Output::default()));
         let chain = context().chain;
         assert_ne!(
             outcome.digest(&chain, &TaskId([1; 32])),

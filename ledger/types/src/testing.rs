@@ -37,3 +37,9 @@ pub fn skip(test: &str, reason: &str) {
         .unwrap_or_else(|e| panic!("opening {path}: {e}"));
     writeln!(file, "{test}: {reason}").unwrap_or_else(|e| panic!("writing {path}: {e}"));
 }
+
+/// Rules of a network that runs no components.
+#[must_use]
+pub fn runtime() -> crate::Runtime {
+    crate::Runtime { engine: crate::Text::default(), rules: crate::Digest([0; 32]) }
+}
