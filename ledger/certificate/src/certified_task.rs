@@ -13,7 +13,7 @@ pub const CERTIFIED_TASK_BYTES_MAX: usize =
 
 /// All that is needed to check a task's result, but for the operator set: what `lamina task verify` reads.
 ///
-/// Bytes: `LAMINATC`, version (1), then the fields in [Borsh](https://borsh.io). Every bit counts: the identifiers are
+/// Bytes: `LAMINATC`, version (2), then the fields in [Borsh](https://borsh.io). Every bit counts: the identifiers are
 /// recomputed from the contents, and no value has a second byte form.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct CertifiedTask {
@@ -68,11 +68,11 @@ impl Canonical for CertifiedTask {
     const BYTES_MAX: usize = CERTIFIED_TASK_BYTES_MAX;
 }
 
-/// `LAMINATC` and the version, 1.
+/// `LAMINATC` and the version, 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Magic;
 
-const MAGIC: [u8; 9] = *b"LAMINATC\x01";
+const MAGIC: [u8; 9] = *b"LAMINATC\x02";
 
 impl BorshSerialize for Magic {
     fn serialize<W: std::io::Write>(&self, writer: &mut W) -> std::io::Result<()> {

@@ -1,5 +1,5 @@
 use lamina_types::account::SigningContext;
-use lamina_types::{ChainId, EpochNumber};
+use lamina_types::{ChainId, EpochNumber, Runtime};
 use serde::{Deserialize, Serialize};
 
 use crate::operator_set::{Error as OperatorSetError, OperatorRecord, OperatorSet};
@@ -15,6 +15,8 @@ pub struct Genesis {
     pub chain_id: ChainId,
     /// The Ethereum chain (EIP-155) that accounts sign for.
     pub ethereum_chain_id: u64,
+    /// The rules by which all operators run components.
+    pub runtime: Runtime,
     /// The operators of epoch 0.
     pub operators: Vec<OperatorRecord>,
 }

@@ -7,7 +7,8 @@
 //!
 //! Types tell what was checked: a [`PublicKey`] is in its group, an [`OperatorSet`]'s keys have proofs of possession, and
 //! only [`Attestation::verify`] and its batched form make a [`VerifiedAttestation`], only
-//! [`TaskCertificate::verify`] and [`VerifiedTaskCertificate::aggregate`] a [`VerifiedTaskCertificate`].
+//! [`TaskCertificate::verify`] and [`VerifiedTaskCertificate::aggregate`] a [`VerifiedTaskCertificate`]. So it is with what an
+//! oracle's operators observe: [`Observation`] and [`ObservationSet`] are verified into types of their own.
 //!
 //! Sources: draft-irtf-cfrg-bls-signature-05; RFC 9380 (hash to curve).
 
@@ -17,6 +18,7 @@ pub mod bls;
 mod certificate;
 mod certified_task;
 mod genesis;
+mod observation;
 mod operator_set;
 
 pub use attestation::{Attestation, VerifiedAttestation, verify_attestations};
@@ -25,6 +27,10 @@ pub use bls::{PublicKey, SecretKey, Signature};
 pub use certificate::{Error as CertificateError, TaskCertificate, VerifiedTaskCertificate};
 pub use certified_task::{CERTIFIED_TASK_BYTES_MAX, CertifiedTask, Error as CertifiedTaskError};
 pub use genesis::{Error as GenesisError, GENESIS_BYTES_MAX, Genesis};
+pub use observation::{
+    Error as ObservationSetError, MEMBERS_MAX, Member, Members, Observation, ObservationSet,
+    VerifiedObservation, VerifiedObservationSet,
+};
 pub use operator_set::{
     Error as OperatorSetError, OPERATORS_MAX, Operator, OperatorRecord, OperatorSet,
 };

@@ -32,7 +32,12 @@ impl Network {
                 OperatorRecord::new(&chain_id, Address([i; 20]), PeerKey([i; 32]), key, 32)
             })
             .collect();
-        let genesis = Genesis { chain_id, ethereum_chain_id: 31337, operators: records };
+        let genesis = Genesis {
+            chain_id,
+            ethereum_chain_id: 31337,
+            runtime: lamina_types::testing::runtime(),
+            operators: records,
+        };
         let set = genesis.operator_set().unwrap();
         Self { genesis, set, keys }
     }
@@ -62,7 +67,7 @@ impl Network {
         }
         .sign(&requester, &self.genesis.signing_context());
         let task = request.request.task_id(&self.genesis.chain_id);
-        let outcome = Outcome { fuel_used: 5, result: Ok(Output::new(*b"allow").unwrap()) };
+        let outcome = Outcome::new(5, Ok(Output::new(*b"allow").unwrap()));
         let digest = outcome.digest(&self.genesis.chain_id, &task);
         let certificate = self.certify(&[0, 2, 3], task, digest).unwrap();
         CertifiedTask::new(self.genesis.chain_id.clone(), request, outcome, certificate)
@@ -164,10 +169,10 @@ fn no_single_bit_of_a_certified_task_can_be_flipped() {
 #[test]
 fn bytes_of_a_certified_task_are_frozen() {
     let bytes = Network::new(4).certified_task().to_bytes();
-    assert_eq!(bytes.len(), 365);
+    assert_eq!(bytes.len(), 367);
     assert_eq!(
         Digest::of(&bytes).to_string(),
-        "0x46cb8d29ac6f2bea7cb8b9689da1c09b8c898e398ddb78a9d673c274d72d6942"
+        "0x91dce01f5a329529807b27316c48bb0b519bea6960cbd02ab130e34e4706709c"
     );
 }
 
