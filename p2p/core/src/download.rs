@@ -1,4 +1,4 @@
-use lamina_types::Digest;
+use lamina_types::{Digest, Hasher};
 
 use crate::Request;
 
@@ -7,61 +7,83 @@ pub const CHUNK_BYTES_MAX: usize = 896 * 1024;
 
 /// A blob on its way: parts are asked for one after the other from one peer, and the whole is checked by its hash.
 ///
-/// A peer that lies shows only at the end, and then the blob begins anew with another one. What that costs is bounded: by
-/// the size, which the manifest names and the owner signed.
+/// The parts themselves are for the caller to keep. A peer that lies shows only at the end, and then the blob begins anew
+/// with another one. What that costs is bounded: by the size, which the manifest names and the owner signed.
 #[derive(Debug, Clone)]
 pub struct Download {
     digest: Digest,
     size: u32,
-    bytes: Vec<u8>,
+    offset: u32,
+    hasher: Hasher,
 }
 
 /// What a part did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// More is needed: ask for [`Download::next_request`].
+    /// Keep the part, then ask for [`Download::next_request`].
     Partial,
-    /// All is there, and has the right hash.
-    Complete(Vec<u8>),
-    /// The peer sent something else; all of it is dropped.
+    /// Keep the part: with it all is there, and has the right hash.
+    Complete,
+    /// The peer sent something else; the blob begins anew.
     Wrong,
 }
 
 impl Download {
     /// A blob of `size` bytes, of which nothing is there.
     #[must_use]
-    pub const fn new(digest: Digest, size: u32) -> Self {
-        Self { digest, size, bytes: Vec::new() }
+    pub fn new(digest: Digest, size: u32) -> Self {
+        Self { digest, size, offset: 0, hasher: Hasher::default() }
+    }
+
+    /// SHA-256 of the blob.
+    #[must_use]
+    pub const fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Where the next part begins, in bytes.
+    #[must_use]
+    pub const fn offset(&self) -> u32 {
+        self.offset
+    }
+
+    /// Whether all is there.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.offset == self.size
     }
 
     /// What to ask for next.
-    ///
-    /// # Panics
-    /// Never: what's there is at most `size`.
     #[must_use]
-    pub fn next_request(&self) -> Request {
-        let offset = u32::try_from(self.bytes.len()).expect("at most `size`, which is a u32");
-        Request::Blob { digest: self.digest, offset }
+    pub const fn next_request(&self) -> Request {
+        Request::Blob { digest: self.digest, offset: self.offset }
     }
 
     /// Takes the answer to [`Self::next_request`].
     pub fn insert(&mut self, part: &[u8]) -> Progress {
-        let left = self.size as usize - self.bytes.len();
-        if part.len() != left.min(CHUNK_BYTES_MAX) {
-            self.bytes = Vec::new();
+        let left = self.size - self.offset;
+        let length = u32::try_from(part.len()).ok();
+        let expected = usize::try_from(left).unwrap_or(usize::MAX).min(CHUNK_BYTES_MAX);
+        let Some(length) = length.filter(|_| part.len() == expected) else {
+            self.restart();
             return Progress::Wrong;
-        }
-        self.bytes.extend_from_slice(part);
-        if self.bytes.len() < self.size as usize {
+        };
+        self.hasher.update(part);
+        self.offset += length;
+        if self.offset < self.size {
             return Progress::Partial;
         }
-        let bytes = std::mem::take(&mut self.bytes);
-        if Digest::of(&bytes) == self.digest { Progress::Complete(bytes) } else { Progress::Wrong }
+        if std::mem::take(&mut self.hasher).digest() == self.digest {
+            return Progress::Complete;
+        }
+        self.restart();
+        Progress::Wrong
     }
 
-    /// Drops what's there, to begin with another peer.
+    /// Begins anew, with another peer.
     pub fn restart(&mut self) {
-        self.bytes = Vec::new();
+        self.offset = 0;
+        self.hasher = Hasher::default();
     }
 }
 
@@ -83,16 +105,17 @@ mod tests {
         assert_eq!(download.insert(&blob[..CHUNK_BYTES_MAX]), Progress::Partial);
         let offset = u32::try_from(CHUNK_BYTES_MAX).unwrap();
         assert_eq!(download.next_request(), Request::Blob { digest: Digest::of(&blob), offset });
-        assert_eq!(download.insert(&blob[CHUNK_BYTES_MAX..]), Progress::Complete(blob.clone()));
+        assert_eq!(download.insert(&blob[CHUNK_BYTES_MAX..]), Progress::Complete);
     }
 
     #[test]
-    fn other_bytes_are_dropped_and_the_download_begins_anew() {
+    fn other_bytes_begin_the_download_anew() {
         let (blob, mut download) = (blob(), download());
         assert_eq!(download.insert(&blob[..CHUNK_BYTES_MAX]), Progress::Partial);
         assert_eq!(download.insert(&[0; 10]), Progress::Wrong);
         assert_eq!(download.next_request(), Request::Blob { digest: Digest::of(&blob), offset: 0 });
         assert_eq!(download.insert(&blob[..CHUNK_BYTES_MAX]), Progress::Partial);
+        assert_eq!(download.insert(&blob[CHUNK_BYTES_MAX..]), Progress::Complete);
     }
 
     #[test]

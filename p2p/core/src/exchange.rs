@@ -1,8 +1,8 @@
 use borsh::{BorshDeserialize, BorshSerialize};
-use lamina_certificate::{Attestation, TaskCertificate};
+use lamina_certificate::{Attestation, Observation, ObservationSet, TaskCertificate};
 use lamina_types::{
-    Bytes, Canonical, Digest, List, Outcome, ServiceId, ServiceRegistration, SignedTaskRequest,
-    TaskId,
+    Bytes, Canonical, Digest, List, OperatorIndex, Outcome, ServiceId, ServiceRegistration,
+    SignedTaskRequest, TaskId,
 };
 
 use crate::CHUNK_BYTES_MAX;
@@ -17,6 +17,8 @@ pub const INVENTORY_MAX: usize = 4096;
 pub const CERTIFIED_MAX: usize = 256;
 /// Most attestations on one task in a response. Above, certificates are what's exchanged.
 pub const ATTESTATIONS_PER_TASK_MAX: usize = 64;
+/// Most observations of one task in a request or a response.
+pub const OBSERVATIONS_MAX: usize = 64;
 /// Longest request, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 4 * 1024;
 /// Longest response, in bytes.
@@ -41,6 +43,13 @@ pub enum Request {
         digest: Digest,
         /// Where the part begins, in bytes.
         offset: u32,
+    },
+    /// Send what these operators observed for a task, and the set that's to be reduced.
+    Observations {
+        /// The task.
+        task: TaskId,
+        /// Whose observations the asker lacks.
+        operators: List<OperatorIndex, OBSERVATIONS_MAX>,
     },
 }
 
@@ -70,6 +79,13 @@ pub enum Response {
     Outcome(Option<Outcome>),
     /// A part of a blob; `None` if the node doesn't have it.
     Blob(Option<Bytes<CHUNK_BYTES_MAX>>),
+    /// What was observed.
+    Observations {
+        /// The set that the node reduces; before it does, one that waits there.
+        set: Option<Box<ObservationSet>>,
+        /// Observations of the operators asked for, those of the set first; two of one operator if they differ.
+        observations: List<Observation, OBSERVATIONS_MAX>,
+    },
 }
 
 impl Canonical for Response {
@@ -94,6 +110,9 @@ mod tests {
     fn largest_request_fits_its_bound() {
         let request = Request::Evidence(List::truncated(vec![TaskId([1; 32]); IDS_MAX + 1]));
         assert_eq!(Request::from_bytes(&request.to_bytes()), Ok(request));
+        let operators = List::truncated(vec![OperatorIndex(1); OBSERVATIONS_MAX + 1]);
+        let request = Request::Observations { task: TaskId([1; 32]), operators };
+        assert_eq!(Request::from_bytes(&request.to_bytes()), Ok(request));
     }
 
     #[test]
@@ -104,6 +123,12 @@ mod tests {
         const {
             assert!(
                 IDS_MAX * ATTESTATIONS_PER_TASK_MAX * Attestation::BYTES_MAX < RESPONSE_BYTES_MAX
+            );
+        };
+        const {
+            assert!(
+                OBSERVATIONS_MAX * Observation::BYTES_MAX + ObservationSet::BYTES_MAX + 16
+                    < RESPONSE_BYTES_MAX
             );
         };
         const { assert!(CHUNK_BYTES_MAX + 16 < RESPONSE_BYTES_MAX) };

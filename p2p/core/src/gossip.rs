@@ -1,4 +1,4 @@
-use lamina_certificate::{Attestation, TaskCertificate};
+use lamina_certificate::{Attestation, Observation, ObservationSet, TaskCertificate};
 use lamina_types::{Canonical, ChainId, Digest, ServiceRegistration, SignedTaskRequest, canonical};
 
 /// Longest message of any topic, in bytes.
@@ -15,12 +15,22 @@ pub enum Topic {
     Attestations,
     /// Certificates.
     Certificates,
+    /// What operators observed for oracles' tasks.
+    Observations,
+    /// The observations that operators propose to reduce.
+    ObservationSets,
 }
 
 impl Topic {
     /// All topics.
-    pub const ALL: [Self; 4] =
-        [Self::Services, Self::Tasks, Self::Attestations, Self::Certificates];
+    pub const ALL: [Self; 6] = [
+        Self::Services,
+        Self::Tasks,
+        Self::Attestations,
+        Self::Certificates,
+        Self::Observations,
+        Self::ObservationSets,
+    ];
 
     /// The topic's short name, as in metrics.
     #[must_use]
@@ -30,13 +40,15 @@ impl Topic {
             Self::Tasks => "tasks",
             Self::Attestations => "attestations",
             Self::Certificates => "certificates",
+            Self::Observations => "observations",
+            Self::ObservationSets => "observation-sets",
         }
     }
 
     /// The topic's name on the wire: networks don't mix, and a new version is a new topic.
     #[must_use]
     pub fn wire_name(self, chain: &ChainId) -> String {
-        format!("/lamina/{chain}/{}/1", self.name())
+        format!("/lamina/{chain}/{}/2", self.name())
     }
 
     /// Longest message of this topic, in bytes.
@@ -47,6 +59,8 @@ impl Topic {
             Self::Tasks => SignedTaskRequest::BYTES_MAX,
             Self::Attestations => Attestation::BYTES_MAX,
             Self::Certificates => TaskCertificate::BYTES_MAX,
+            Self::Observations => Observation::BYTES_MAX,
+            Self::ObservationSets => ObservationSet::BYTES_MAX,
         }
     }
 }
@@ -70,6 +84,10 @@ pub enum Gossip {
     Attestation(Attestation),
     /// A quorum did.
     Certificate(TaskCertificate),
+    /// An operator observed something.
+    Observation(Box<Observation>),
+    /// An operator proposes what to reduce.
+    ObservationSet(Box<ObservationSet>),
 }
 
 impl Gossip {
@@ -91,6 +109,12 @@ impl Gossip {
             Topic::Certificates => {
                 Self::Certificate(TaskCertificate::from_bytes(bytes).map_err(Error)?)
             }
+            Topic::Observations => {
+                Self::Observation(Box::new(Observation::from_bytes(bytes).map_err(Error)?))
+            }
+            Topic::ObservationSets => {
+                Self::ObservationSet(Box::new(ObservationSet::from_bytes(bytes).map_err(Error)?))
+            }
         };
         Ok(message)
     }
@@ -103,6 +127,8 @@ impl Gossip {
             Self::Task(request) => (Topic::Tasks, request.to_bytes()),
             Self::Attestation(attestation) => (Topic::Attestations, attestation.to_bytes()),
             Self::Certificate(certificate) => (Topic::Certificates, certificate.to_bytes()),
+            Self::Observation(observation) => (Topic::Observations, observation.to_bytes()),
+            Self::ObservationSet(set) => (Topic::ObservationSets, set.to_bytes()),
         }
     }
 }

@@ -16,8 +16,8 @@ mod seen;
 pub use collector::{Collector, Inserted};
 pub use download::{CHUNK_BYTES_MAX, Download, Progress};
 pub use exchange::{
-    ATTESTATIONS_PER_TASK_MAX, CERTIFIED_MAX, IDS_MAX, INVENTORY_MAX, ITEMS_MAX, REQUEST_BYTES_MAX,
-    RESPONSE_BYTES_MAX, Request, Response, TaskEvidence,
+    ATTESTATIONS_PER_TASK_MAX, CERTIFIED_MAX, IDS_MAX, INVENTORY_MAX, ITEMS_MAX, OBSERVATIONS_MAX,
+    REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, Request, Response, TaskEvidence,
 };
 pub use gossip::{
     Error as GossipError, GOSSIP_BYTES_MAX, Gossip, MessageId, Topic, Verdict, message_id,

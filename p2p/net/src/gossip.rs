@@ -40,7 +40,7 @@ pub(crate) fn behaviour(topics: &Topics, seen: Duration, counters: &Arc<Counters
     gossip
 }
 
-/// The four topics and their names on the wire.
+/// The topics and their names on the wire.
 #[derive(Debug, Clone)]
 pub(crate) struct Topics {
     hashes: [TopicHash; Topic::ALL.len()],

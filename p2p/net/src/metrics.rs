@@ -149,6 +149,8 @@ const fn index(topic: Topic) -> usize {
         Topic::Tasks => 1,
         Topic::Attestations => 2,
         Topic::Certificates => 3,
+        Topic::Observations => 4,
+        Topic::ObservationSets => 5,
     }
 }
 

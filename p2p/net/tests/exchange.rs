@@ -42,9 +42,17 @@ fn registration(nonce: u8) -> ServiceRegistration {
         description: Text::truncated(&nonce.to_string()),
         component: Digest([nonce; 32]),
         component_bytes: 1,
-        limits: Limits { fuel: 1, memory_bytes: 1, input_bytes: 1, output_bytes: 1 },
+        limits: Limits {
+            fuel: 1,
+            memory_bytes: 1,
+            input_bytes: 1,
+            output_bytes: 1,
+            state_bytes: 0,
+        },
         parameters: [("prompt".to_owned().try_into().unwrap(), ParameterValue::truncated(&value))]
             .into(),
+        blobs: [].into(),
+        oracle: None,
     };
     manifest.register(&key, &SigningContext { chain: chain(), ethereum_chain: 31337 })
 }
