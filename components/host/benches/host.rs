@@ -2,17 +2,21 @@
 
 #![allow(missing_docs, reason = "criterion's macros generate the entry point")]
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 
-use criterion::{Criterion, criterion_group, criterion_main};
-use lamina_components::{Config, Engine};
-use lamina_types::{Digest, Input, Limits};
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use lamina_components::{Blobs, Cache, CacheKey, Config, Engine, Task};
+use lamina_types::{Address, Digest, Height, Input, Limits, Manifest, TaskId, Text};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{PoolingAllocationConfig, Store, StoreLimits, StoreLimitsBuilder};
 
-const LIMITS: Limits =
-    Limits { fuel: 1_000_000, memory_bytes: 1 << 20, input_bytes: 1024, output_bytes: 1024 };
+const LIMITS: Limits = Limits {
+    fuel: 1_000_000,
+    memory_bytes: 1 << 20,
+    input_bytes: 1024,
+    output_bytes: 1024,
+    state_bytes: 0,
+};
 
 /// Returns its input.
 const ECHO: &str = r#"(component
@@ -35,10 +39,11 @@ fn host(criterion: &mut Criterion) {
 
     let engine = Engine::new(Config::default()).expect("a pool of the default size");
     let component = engine.load(&bytes, &Digest::of(&bytes)).expect("it's a service");
-    let parameters = BTreeMap::new();
+    let service = component.serve(&manifest(&bytes), Blobs::default()).expect("it's admitted");
+    group.throughput(Throughput::Elements(1));
     group.bench_function("call", |bencher| {
         bencher.iter(|| {
-            let run = component.run(&LIMITS, &parameters, black_box(&input));
+            let run = service.run(&Task::new(TaskId([7; 32]), Height(0), black_box(&input)));
             run.verdict.expect("it ends").result.expect("it returns")
         });
     });
@@ -46,6 +51,42 @@ fn host(criterion: &mut Criterion) {
     let bare = Bare::new(&bytes);
     group.bench_function("bare", |bencher| bencher.iter(|| bare.call(black_box(input.as_slice()))));
     group.finish();
+}
+
+/// From the component's bytes to the first output, as after a restart: with what was compiled before, and without.
+fn start(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("start");
+    let bytes = wat::parse_str(ECHO).expect("it's valid");
+    let input = Input::new(*b"hello").expect("it's short");
+    let folder = tempfile::tempdir().expect("a folder");
+    let cache = Cache::open(folder.path(), CacheKey::derive(b"secret"), 1 << 30).expect("a cache");
+    let engine = Engine::new(Config::default()).expect("a pool of the default size");
+    let first = |engine: &Engine| {
+        let component = engine.load(&bytes, &Digest::of(&bytes)).expect("it's a service");
+        let service = component.serve(&manifest(&bytes), Blobs::default()).expect("it's admitted");
+        let run = service.run(&Task::new(TaskId([7; 32]), Height(0), black_box(&input)));
+        run.verdict.expect("it ends").result.expect("it returns")
+    };
+    group.bench_function("compiled", |bencher| bencher.iter(|| first(&engine)));
+    drop(engine);
+    let cached = Engine::new(Config::default()).expect("a pool of the default size");
+    let cached = cached.with_cache(cache);
+    group.bench_function("cached", |bencher| bencher.iter(|| first(&cached)));
+    group.finish();
+}
+
+fn manifest(component: &[u8]) -> Manifest {
+    Manifest {
+        owner: Address([1; 20]),
+        name: "echo".to_owned().try_into().expect("a name"),
+        description: Text::default(),
+        component: Digest::of(component),
+        component_bytes: u32::try_from(component.len()).expect("it's small"),
+        limits: LIMITS,
+        parameters: [].into(),
+        blobs: [].into(),
+        oracle: None,
+    }
 }
 
 /// wasmtime as one would use it first: pooling, fuel, epochs and its own limits.
@@ -82,5 +123,5 @@ impl Bare {
     }
 }
 
-criterion_group!(benches, host);
+criterion_group!(benches, host, start);
 criterion_main!(benches);

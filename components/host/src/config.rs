@@ -3,6 +3,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::Error;
+use crate::http::HttpConfig;
+use crate::llm::LlmConfig;
 
 /// What an operator gives to services.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +26,10 @@ pub struct Config {
     /// It takes 16 GiB of address space, not of memory, for each of `instances_max`: switch it off where that's limited
     /// (`ulimit -v`, small virtual machines). Outcomes are the same.
     pub pooled: bool,
+    /// What oracles reach by HTTP.
+    pub http: HttpConfig,
+    /// The language model that oracles ask; none by default.
+    pub llm: Option<LlmConfig>,
 }
 
 impl Default for Config {
@@ -31,10 +37,12 @@ impl Default for Config {
         Self {
             instances_max: 32,
             memory_bytes_max: 512 << 20,
-            fuel_max: 5_000_000_000,
+            fuel_max: 100_000_000_000,
             log_bytes_max: 16 << 10,
-            wall_time_max: Duration::from_secs(10),
+            wall_time_max: Duration::from_secs(60),
             pooled: true,
+            http: HttpConfig::default(),
+            llm: None,
         }
     }
 }

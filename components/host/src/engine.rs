@@ -9,8 +9,11 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{Component as Compiled, Linker, Type};
 use wasmtime::{OperatorCost, PoolingAllocationConfig};
 
-use crate::imports::{self, GRANTED, State};
-use crate::{Component, Config, Error};
+use crate::cache::Cache;
+use crate::component::Entry;
+use crate::imports::{self, Host, interface};
+use crate::observe::{self, Network};
+use crate::{Component, Config, Error, wasi};
 
 /// Most core instances in a component; composed and interpreted ones have a dozen. The same at every operator.
 pub const CORE_INSTANCES_MAX: u32 = 32;
@@ -28,7 +31,12 @@ pub struct Engine(Arc<Shared>);
 struct Shared {
     config: Config,
     engine: wasmtime::Engine,
-    linker: Linker<State>,
+    cache: Option<Cache>,
+    /// What `run` and `reduce` are given.
+    linker: Linker<Host>,
+    /// What `observe` is given.
+    observing: Linker<Host>,
+    network: Network,
     _ticker: Ticker,
 }
 
@@ -43,12 +51,30 @@ impl Engine {
         let engine = wasmtime::Engine::new(&wasmtime_config(&config)).map_err(failed)?;
         let mut linker = Linker::new(&engine);
         imports::add_to_linker(&mut linker).map_err(failed)?;
+        let mut observing = linker.clone();
+        wasi::add_to_linker(&mut linker).map_err(failed)?;
+        observe::add_to_linker(&mut observing).map_err(failed)?;
+        let network = Network::new(&config)?;
         let ticker =
             Ticker::start(engine.clone()).map_err(|e| Error::Engine { reason: e.to_string() })?;
-        Ok(Self(Arc::new(Shared { config, engine, linker, _ticker: ticker })))
+        let _ticker = ticker;
+        let shared = Shared { config, engine, cache: None, linker, observing, network, _ticker };
+        Ok(Self(Arc::new(shared)))
     }
 
-    /// Checks and compiles a component, in the caller's thread: a second or more for each megabyte.
+    /// The engine with a cache of compiled components; before it's cloned.
+    ///
+    /// # Panics
+    /// If it was cloned.
+    #[must_use]
+    pub fn with_cache(mut self, cache: Cache) -> Self {
+        Arc::get_mut(&mut self.0).expect("an engine is given its cache before it's cloned").cache =
+            Some(cache);
+        self
+    }
+
+    /// Checks and compiles a component, in the caller's thread: a second or more for each megabyte. One that's in the
+    /// cache takes milliseconds.
     ///
     /// # Errors
     /// [`Error::TooLarge`], [`Error::WrongDigest`], [`Error::NotAComponent`], [`Error::Invalid`],
@@ -65,27 +91,36 @@ impl Engine {
         if !bytes.starts_with(COMPONENT_HEADER) {
             return Err(Error::NotAComponent);
         }
+        let compiled = self.compile(bytes, expected)?;
+        self.check_imports(&compiled)?;
+        check_parts(&compiled)?;
+        let entry = self.entry(&compiled)?;
+        Ok(Component::new(self.clone(), *expected, entry))
+    }
+
+    fn compile(&self, bytes: &[u8], digest: &Digest) -> Result<Compiled, Error> {
+        let cache = self.0.cache.as_ref();
+        if let Some(compiled) = cache.and_then(|cache| cache.load(self.wasmtime(), digest)) {
+            return Ok(compiled);
+        }
         let compiled = Compiled::new(self.wasmtime(), bytes)
             .map_err(|error| Error::Invalid { reason: format!("{error:#}") })?;
-        self.check_world(&compiled)?;
-        check_parts(&compiled)?;
-        let wrong_world = |reason| Error::WrongWorld { reason };
-        let instance =
-            self.0.linker.instantiate_pre(&compiled).map_err(|e| wrong_world(format!("{e:#}")))?;
-        let run = compiled.get_export_index(None, "run");
-        let run = run.ok_or_else(|| wrong_world("it doesn't export run".to_owned()))?;
-        Ok(Component::new(self.clone(), instance, run))
+        if let Some(cache) = cache {
+            cache.store(digest, &compiled);
+        }
+        Ok(compiled)
     }
 
     /// Checks that this operator gives what the manifest asks for.
     ///
     /// # Errors
-    /// [`Error::FuelNotAdmitted`], [`Error::MemoryNotAdmitted`].
+    /// [`Error::FuelNotAdmitted`], [`Error::MemoryNotAdmitted`], [`Error::OriginNotAdmitted`], [`Error::LlmNotAdmitted`].
     pub fn admit(&self, manifest: &Manifest) -> Result<(), Error> {
-        self.admit_limits(&manifest.limits)
+        self.admit_limits(&manifest.limits)?;
+        manifest.oracle.as_ref().map_or(Ok(()), |oracle| self.0.network.admit(oracle))
     }
 
-    pub(crate) fn admit_limits(&self, limits: &Limits) -> Result<(), Error> {
+    fn admit_limits(&self, limits: &Limits) -> Result<(), Error> {
         let Config { fuel_max, memory_bytes_max, .. } = self.0.config;
         if limits.fuel > fuel_max {
             return Err(Error::FuelNotAdmitted { asked: limits.fuel, max: fuel_max });
@@ -114,19 +149,59 @@ impl Engine {
         &self.0.engine
     }
 
-    /// Checks that all imports are granted and that `run` is what the world says.
-    fn check_world(&self, compiled: &Compiled) -> Result<(), Error> {
+    pub(crate) fn network(&self) -> &Network {
+        &self.0.network
+    }
+
+    /// Checks that all imports are granted to one of the two kinds.
+    fn check_imports(&self, compiled: &Compiled) -> Result<(), Error> {
         let ty = compiled.component_type();
-        if let Some((name, _)) =
-            ty.imports(self.wasmtime()).find(|(name, _)| !GRANTED.contains(name))
-        {
-            return Err(Error::ImportNotGranted { name: name.to_owned() });
+        let is_oracle = ty.get_export(self.wasmtime(), "observe").is_some();
+        match ty.imports(self.wasmtime()).find(|(name, _)| !is_granted(name, is_oracle)) {
+            Some((name, _)) => Err(Error::ImportNotGranted { name: name.to_owned() }),
+            None => Ok(()),
         }
-        let wrong_world = |reason: &str| Err(Error::WrongWorld { reason: reason.to_owned() });
-        match ty.get_export(self.wasmtime(), "run").map(|export| export.ty) {
-            Some(ComponentItem::ComponentFunc(run)) if is_run(&run) => Ok(()),
-            Some(_) => wrong_world("run isn't func(input: list<u8>) -> result<list<u8>, string>"),
-            None => wrong_world("it doesn't export run"),
+    }
+
+    /// Finds out which of the two kinds the component is of, and links it.
+    fn entry(&self, compiled: &Compiled) -> Result<Entry, Error> {
+        let wrong_world = |reason: String| Error::WrongWorld { reason };
+        let link = |mut linker: Linker<Host>| {
+            wasi::refuse_rest(&mut linker, self.wasmtime(), compiled)
+                .and_then(|()| linker.instantiate_pre(compiled))
+                .map_err(|error| wrong_world(format!("{error:#}")))
+        };
+        let ty = compiled.component_type();
+        let export = |name, is_right: fn(&ComponentFunc) -> bool, signature| match ty
+            .get_export(self.wasmtime(), name)
+            .map(|export| export.ty)
+        {
+            Some(ComponentItem::ComponentFunc(func)) if is_right(&func) => {
+                Ok(compiled.get_export_index(None, name))
+            }
+            Some(_) => Err(wrong_world(format!("{name} isn't {signature}"))),
+            None => Ok(None),
+        };
+        let run = export("run", is_run, RUN)?;
+        let observe = export("observe", is_run, RUN)?;
+        let reduce = export("reduce", is_reduce, REDUCE)?;
+        match (run, observe, reduce) {
+            (Some(run), None, None) => {
+                Ok(Entry::Deterministic { instance: link(self.0.linker.clone())?, run })
+            }
+            (None, Some(observe), Some(reduce)) => Ok(Entry::Oracle {
+                observing: link(self.0.observing.clone())?,
+                observe,
+                reducing: link(self.0.linker.clone())?,
+                reduce,
+            }),
+            (None, None, None) => Err(wrong_world("it doesn't export run".to_owned())),
+            (None, _, _) => {
+                Err(wrong_world("an oracle exports both observe and reduce".to_owned()))
+            }
+            (Some(_), _, _) => {
+                Err(wrong_world("it exports run, and observe or reduce, too".to_owned()))
+            }
         }
     }
 }
@@ -140,21 +215,65 @@ impl fmt::Debug for Engine {
 /// How a component begins: magic, version 13 (of the binary format's drafts), layer 1. Component model, "Binary Format".
 const COMPONENT_HEADER: &[u8] = b"\0asm\x0d\0\x01\0";
 
-fn is_run(run: &ComponentFunc) -> bool {
-    let is_bytes = |ty: &Type| matches!(ty, Type::List(list) if list.ty() == Type::U8);
+const RUN: &str = "func(input: list<u8>) -> result<list<u8>, string>";
+const REDUCE: &str =
+    "func(input: list<u8>, observations: list<observation>) -> result<list<u8>, string>";
+
+/// Whether a component may import `name`.
+fn is_granted(name: &str, is_oracle: bool) -> bool {
+    const SERVICES: [&str; 5] = ["parameters", "log", "blobs", "state", "task"];
+    const ORACLES: [&str; 2] = ["llm", "observations"];
+    let ours = |granted: &[&str]| granted.iter().any(|granted| interface(granted) == name);
+    let Some((unversioned, version)) = name.split_once('@') else { return false };
+    let is_http = ["wasi:http/types", "wasi:http/outgoing-handler"].contains(&unversioned);
+    ours(&SERVICES)
+        || (is_oracle && ours(&ORACLES))
+        || (version.starts_with("0.2.") && (wasi::is_granted(unversioned) || is_oracle && is_http))
+}
+
+fn is_run(func: &ComponentFunc) -> bool {
+    func.params().len() == 1 && returns_bytes(func) && takes_bytes(func)
+}
+
+fn is_reduce(func: &ComponentFunc) -> bool {
+    let is_observation = |ty: &Type| match ty {
+        Type::Record(record) => {
+            let fields: Vec<_> = record.fields().map(|field| (field.name, field.ty)).collect();
+            matches!(fields.as_slice(), [
+                ("operator", Type::U16),
+                ("stake", Type::U64),
+                ("value", value),
+            ] if is_bytes(value))
+        }
+        _ => false,
+    };
+    let are_observations = |ty: Type| matches!(ty, Type::List(list) if is_observation(&list.ty()));
+    func.params().len() == 2
+        && returns_bytes(func)
+        && takes_bytes(func)
+        && func.params().nth(1).is_some_and(|(_, ty)| are_observations(ty))
+}
+
+fn is_bytes(ty: &Type) -> bool {
+    matches!(ty, Type::List(list) if list.ty() == Type::U8)
+}
+
+/// Whether the first parameter is bytes.
+fn takes_bytes(func: &ComponentFunc) -> bool {
+    func.params().next().is_some_and(|(_, ty)| is_bytes(&ty))
+}
+
+/// Whether the result is bytes or an error's text, and comes at once.
+fn returns_bytes(func: &ComponentFunc) -> bool {
     let is_result = |ty: &Type| match ty {
         Type::Result(result) => {
             result.ok().is_some_and(|ok| is_bytes(&ok)) && result.err() == Some(Type::String)
         }
         _ => false,
     };
-    let mut params = run.params();
-    let mut results = run.results();
-    !run.async_()
-        && params.len() == 1
-        && params.next().is_some_and(|(_, ty)| is_bytes(&ty))
-        && results.len() == 1
-        && results.next().is_some_and(|ty| is_result(&ty))
+    !func.async_()
+        && func.results().len() == 1
+        && func.results().next().is_some_and(|ty| is_result(&ty))
 }
 
 fn check_parts(compiled: &Compiled) -> Result<(), Error> {
@@ -193,15 +312,18 @@ fn wasmtime_config(config: &Config) -> wasmtime::Config {
 }
 
 /// Stack for a component's calls, in bytes; wasmtime's default. How deep that is depends on the compiler's frames.
-const WASM_STACK_BYTES: usize = 512 << 10;
+pub(crate) const WASM_STACK_BYTES: usize = 512 << 10;
 
-/// One unit for each instruction, for each byte or element of a bulk operation, and 255 (the most that can be said) for
-/// each new page, since the kernel has to clear it.
+/// One unit for each instruction, for each byte or element of a bulk operation, and [`MEMORY_PAGE_FUEL`] for each new page,
+/// since the kernel has to clear it.
 fn operator_cost() -> OperatorCost {
     let mut cost = OperatorCost::new();
-    cost.variable.memory_grow_per_page = 255;
+    cost.variable.memory_grow_per_page = MEMORY_PAGE_FUEL;
     cost
 }
+
+/// Fuel of a new page of memory: the most that can be said.
+pub(crate) const MEMORY_PAGE_FUEL: u8 = u8::MAX;
 
 /// Room for `instances_max` components that are as large as the network allows.
 fn pool(config: &Config) -> PoolingAllocationConfig {

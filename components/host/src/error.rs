@@ -1,4 +1,4 @@
-use lamina_types::Digest;
+use lamina_types::{BlobName, Digest, Origin};
 
 /// Why there's no engine, or why a component or a manifest isn't taken.
 #[derive(Debug, thiserror::Error)]
@@ -64,7 +64,7 @@ pub enum Error {
         name: String,
     },
     /// The component doesn't fit to the world `lamina:service/service`.
-    #[error("the component isn't a lamina:service@0.1.0: {reason}")]
+    #[error("the component isn't a lamina:service@0.2.0: {reason}")]
     WrongWorld {
         /// What doesn't fit.
         reason: String,
@@ -84,5 +84,43 @@ pub enum Error {
         asked: u64,
         /// The operator's.
         max: u64,
+    },
+    /// The manifest names an origin that this operator doesn't let services reach.
+    #[error(
+        "the manifest asks for {origin}, which this operator doesn't allow (components.http.origins)"
+    )]
+    OriginNotAdmitted {
+        /// Which one.
+        origin: Origin,
+    },
+    /// The manifest names a language model that this operator doesn't give.
+    #[error("{reason}")]
+    LlmNotAdmitted {
+        /// Which one, and why.
+        reason: String,
+    },
+    /// The component observes but the manifest has no `oracle`, or the other way round.
+    #[error("{}", if *manifest_says_oracle {
+        "the manifest is an oracle's, but the component exports run, not observe and reduce"
+    } else {
+        "the component is an oracle, but its manifest has no [oracle]"
+    })]
+    WrongKind {
+        /// What the manifest says.
+        manifest_says_oracle: bool,
+    },
+    /// A blob that the manifest names isn't there, or has another size.
+    #[error("the blob {name} isn't here with {bytes} bytes")]
+    WrongBlob {
+        /// Its name.
+        name: BlobName,
+        /// Its size by the manifest.
+        bytes: u32,
+    },
+    /// What oracles reach can't be set up.
+    #[error("{reason}")]
+    Network {
+        /// What failed.
+        reason: String,
     },
 }

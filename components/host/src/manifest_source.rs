@@ -19,6 +19,14 @@
 //!     [parameters]
 //!     language = "en"
 //!     rules = { file = "rules.toml" }
+//!
+//!     # Large data, known by its hash; where it lies is for whoever deploys the service to say.
+//!     [blobs]
+//!     model = { file = "model.bin", sha256 = "0x2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824", bytes = 5 }
+//!
+//!     # For an oracle only.
+//!     [oracle]
+//!     origins = ["https://api.example.org"]
 //! "#;
 //! # std::fs::write(&path, text)?;
 //! # std::fs::write(folder.path().join("rules.toml"), "default = \"allow\"")?;
@@ -34,8 +42,8 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use lamina_types::{
-    Address, COMPONENT_BYTES_MAX, Digest, Limits, MANIFEST_BYTES_MAX, Manifest, ParameterName,
-    ParameterValue, ServiceName, Text,
+    Address, Blob, BlobName, COMPONENT_BYTES_MAX, Digest, Limits, MANIFEST_BYTES_MAX, Manifest,
+    Oracle, ParameterName, ParameterValue, ServiceName, Text,
 };
 use serde::Deserialize;
 
@@ -50,6 +58,19 @@ pub struct ManifestSource {
     pub limits: Limits,
     /// What the component reads, with the contents of the files that were named.
     pub parameters: BTreeMap<ParameterName, ParameterValue>,
+    /// What blobs the component reads.
+    pub blobs: BTreeMap<BlobName, BlobSource>,
+    /// What an oracle wants; absent for a deterministic service.
+    pub oracle: Option<Oracle>,
+}
+
+/// A blob, and what its file is called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlobSource {
+    /// What is registered.
+    pub blob: Blob,
+    /// The file's name, without a folder.
+    pub file: String,
 }
 
 impl ManifestSource {
@@ -71,6 +92,8 @@ impl ManifestSource {
             description: written.description,
             limits: written.limits,
             parameters: written.parameters.into_iter().map(inline).collect::<Result<_, Error>>()?,
+            blobs: written.blobs.into_iter().map(|(name, blob)| (name, blob.source())).collect(),
+            oracle: written.oracle,
         })
     }
 
@@ -88,6 +111,8 @@ impl ManifestSource {
             component_bytes: u32::try_from(component.len()).unwrap_or(COMPONENT_BYTES_MAX + 1),
             limits: self.limits,
             parameters: self.parameters,
+            blobs: self.blobs.into_iter().map(|(name, source)| (name, source.blob)).collect(),
+            oracle: self.oracle,
         };
         manifest.check().map_err(|error| Error::Bound { reason: error.to_string() })?;
         Ok(manifest)
@@ -104,6 +129,24 @@ struct Written {
     limits: Limits,
     #[serde(default)]
     parameters: BTreeMap<ParameterName, WrittenValue>,
+    #[serde(default)]
+    blobs: BTreeMap<BlobName, WrittenBlob>,
+    oracle: Option<Oracle>,
+}
+
+/// `{ file = "name", sha256 = "0x…", bytes = n }`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenBlob {
+    file: String,
+    sha256: Digest,
+    bytes: u32,
+}
+
+impl WrittenBlob {
+    fn source(self) -> BlobSource {
+        BlobSource { blob: Blob { digest: self.sha256, bytes: self.bytes }, file: self.file }
+    }
 }
 
 /// `"value"` or `{ file = "path" }`.

@@ -1,15 +1,20 @@
+use std::sync::Arc;
 use std::time::Duration;
 
-use lamina_types::{Failure, Outcome, Trap};
+use lamina_types::{Failure, Outcome, Reason, Trap};
 
+use crate::Log;
+use crate::imports::Forbidden;
 use crate::meter::{HostFault, MemoryExceeded};
-use crate::{Error, Log};
+use crate::state::{ServiceState, StateTooLarge};
 
 /// What came of one task at this operator.
 #[derive(Debug, Clone)]
 pub struct Run {
     /// What to attest, or why not to.
     pub verdict: Result<Outcome, Abstain>,
+    /// What the service keeps now: what it kept before, if the run failed; none if it keeps nothing.
+    pub state: Option<Arc<ServiceState>>,
     /// What the component logged.
     pub log: Log,
     /// Most memory that the component had at any moment, tables included, in bytes.
@@ -34,24 +39,12 @@ pub enum Abstain {
         /// The operator's limit.
         instances_max: u32,
     },
-    /// The manifest's limits exceed what the operator gives.
-    #[error("{reason}")]
-    NotAdmitted {
-        /// Which one, and both figures.
-        reason: String,
-    },
     /// The machine had no memory left, or something else that's no fault of the component.
     #[error("host: {reason}")]
     Host {
         /// What went wrong.
         reason: String,
     },
-}
-
-impl From<Error> for Abstain {
-    fn from(error: Error) -> Self {
-        Self::NotAdmitted { reason: error.to_string() }
-    }
 }
 
 /// How a run that didn't return ended.
@@ -70,6 +63,12 @@ pub(crate) enum Ending {
 pub(crate) fn ending(error: &wasmtime::Error, called: bool, output_bytes_max: u32) -> Ending {
     if error.downcast_ref::<MemoryExceeded>().is_some() {
         return Ending::Failed(Failure::OutOfMemory);
+    }
+    if let Some(Forbidden(call)) = error.downcast_ref::<Forbidden>() {
+        return Ending::Failed(Failure::Forbidden { call: Reason::truncated(call) });
+    }
+    if error.downcast_ref::<StateTooLarge>().is_some() {
+        return Ending::Failed(Failure::StateTooLarge);
     }
     if let Some(trap) = error.downcast_ref::<wasmtime::Trap>() {
         return match trap {

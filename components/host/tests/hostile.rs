@@ -8,7 +8,7 @@ mod harness;
 use std::time::Duration;
 
 use harness::*;
-use lamina_components::{Abstain, Config, Engine, Error};
+use lamina_components::{Abstain, Blobs, Config, Engine, Error};
 use lamina_types::{Digest, Failure, Limits, Trap};
 use proptest::prelude::*;
 
@@ -120,8 +120,17 @@ fn one_more_than_allowed_is_abstained_from() {
 fn limits_above_the_operators_are_not_run() {
     let engine = engine();
     let component = load(&engine, &echo()).unwrap();
-    let verdict = run(&component, &Limits { fuel: u64::MAX, ..LIMITS }).verdict;
-    assert!(matches!(verdict, Err(Abstain::NotAdmitted { .. })), "{verdict:?}");
+    for (limits, words) in [
+        (Limits { fuel: u64::MAX, ..LIMITS }, "units of fuel, this operator gives at most"),
+        (
+            Limits { memory_bytes: 1 << 40, ..LIMITS },
+            "bytes of memory, this operator gives at most",
+        ),
+    ] {
+        let served = component.clone().serve(&manifest(&component, &limits), Blobs::default());
+        let error = served.unwrap_err().to_string();
+        assert!(error.contains(words), "{error}");
+    }
 }
 
 #[test]
@@ -151,13 +160,11 @@ fn parameters_are_read_by_name() {
         returning(0, "(i32.load (i32.const 132))", "(i32.load (i32.const 136))")
     );
     let component = load(&engine, &importing_guest(&body)).unwrap();
-    let parameters = [(
-        "rules".to_owned().try_into().unwrap(),
-        lamina_types::ParameterValue::new("be kind").unwrap(),
-    )]
-    .into();
-    let input = lamina_types::Input::default();
-    let outcome = component.run(&LIMITS, &parameters, &input).verdict.unwrap();
+    let mut manifest = manifest(&component, &LIMITS);
+    let value = lamina_types::ParameterValue::new("be kind").unwrap();
+    manifest.parameters.insert("rules".to_owned().try_into().unwrap(), value);
+    let service = component.serve(&manifest, Blobs::default()).unwrap();
+    let outcome = run_service(&service, b"").verdict.unwrap();
     assert_eq!(outcome.result.unwrap().as_slice(), b"be kind");
     assert!(outcome.fuel_used > 500 + 5 + 7);
 }
@@ -165,7 +172,13 @@ fn parameters_are_read_by_name() {
 #[test]
 fn only_granted_imports_are_loaded() {
     let engine = engine();
-    for import in ["wasi:clocks/wall-clock@0.2.0", "wasi:http/outgoing-handler@0.2.0"] {
+    for import in [
+        "wasi:http/outgoing-handler@0.2.0",
+        "wasi:clocks/wall-clock@0.3.0",
+        "wasi:nn/graph@0.2.0",
+        "lamina:service/llm@0.2.0",
+        "lamina:service/log@0.1.0",
+    ] {
         let instance = format!("(component (import \"{import}\" (instance))");
         let text = echo().replacen("(component", &instance, 1);
         let error = load(&engine, &text).unwrap_err();

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use lamina_component_build::build_guest;
-use lamina_components::{Component, Config, Engine, ManifestSource, Run};
+use lamina_components::{Blobs, Component, Config, Engine, ManifestSource, Run, Task};
 use lamina_types::testing::vectors;
-use lamina_types::{Address, Failure, Input, Manifest, Outcome};
+use lamina_types::{Address, Failure, Height, Input, Manifest, Outcome, TaskId};
 use moderator::Verdict;
 use serde::Deserialize;
 
@@ -19,8 +19,12 @@ struct Service {
 
 impl Service {
     fn run(&self, input: &[u8]) -> Run {
-        let input = Input::new(input).unwrap();
-        self.component.run(&self.manifest.limits, &self.manifest.parameters, &input)
+        self.run_with(&self.manifest, input)
+    }
+
+    fn run_with(&self, manifest: &Manifest, input: &[u8]) -> Run {
+        let service = self.component.clone().serve(manifest, Blobs::default()).unwrap();
+        service.run(&Task::new(TaskId([7; 32]), Height(0), &Input::new(input).unwrap()))
     }
 
     fn outcome(&self, message: &str) -> Outcome {
@@ -38,7 +42,6 @@ fn service() -> &'static Service {
         let source = ManifestSource::read(&folder.join("service.toml")).unwrap();
         let manifest = source.into_manifest(Address([1; 20]), &guest.bytes).unwrap();
         let engine = Engine::new(Config::default()).unwrap();
-        engine.admit(&manifest).unwrap();
         let component = engine.load(&guest.bytes, &manifest.component).unwrap();
         Service { manifest, component }
     })
@@ -94,9 +97,8 @@ fn malformed_input_is_refused_in_the_services_words() {
 
 #[test]
 fn missing_rules_are_logged_for_the_operator() {
-    let Service { manifest, component } = service();
-    let input = Input::new(*br#"{"message": ""}"#).unwrap();
-    let run = component.run(&manifest.limits, &[].into(), &input);
+    let manifest = Manifest { parameters: [].into(), ..service().manifest.clone() };
+    let run = service().run_with(&manifest, br#"{"message": ""}"#);
     assert!(matches!(run.verdict.unwrap().result, Err(Failure::Refused { .. })));
     assert_eq!(run.log.lines[0].message, "the manifest has no parameter `rules`");
 }

@@ -2,15 +2,21 @@
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lamina_components::{Component, Config, Engine, Error, Run};
-use lamina_types::{Digest, Failure, Input, Limits, Outcome, Trap};
+use lamina_components::{Blobs, Component, Config, Engine, Error, Run, Service, Task};
+use lamina_types::{
+    Address, Digest, Failure, Height, Input, Limits, Manifest, Outcome, TaskId, Text, Trap,
+};
 
 /// Limits that none of the small guests meets unless it tries to.
-pub const LIMITS: Limits =
-    Limits { fuel: 30_000_000, memory_bytes: 1 << 20, input_bytes: 1024, output_bytes: 1024 };
+pub const LIMITS: Limits = Limits {
+    fuel: 30_000_000,
+    memory_bytes: 1 << 20,
+    input_bytes: 1024,
+    output_bytes: 1024,
+    state_bytes: 0,
+};
 
 pub fn config() -> Config {
     let wall_time_max = Duration::from_secs(120);
@@ -45,11 +51,11 @@ pub fn guest_with(fields: &str, body: &str) -> String {
 pub fn importing_guest(body: &str) -> String {
     format!(
         r#"(component
-            (import "lamina:service/log@0.1.0" (instance $log
+            (import "lamina:service/log@0.2.0" (instance $log
                 (type $level' (enum "debug" "info" "warn" "error"))
                 (export "level" (type $level (eq $level')))
                 (export "log" (func (param "level" $level) (param "message" string)))))
-            (import "lamina:service/parameters@0.1.0" (instance $parameters
+            (import "lamina:service/parameters@0.2.0" (instance $parameters
                 (export "get" (func (param "name" string) (result (option string))))))
             (core module $libc
                 (memory (export "memory") 16)
@@ -90,8 +96,31 @@ pub fn load(engine: &Engine, text: &str) -> Result<Component, Error> {
     engine.load(&bytes, &Digest::of(&bytes))
 }
 
+/// A manifest for `component` with nothing but limits.
+pub fn manifest(component: &Component, limits: &Limits) -> Manifest {
+    Manifest {
+        owner: Address([1; 20]),
+        name: "guest".to_owned().try_into().unwrap(),
+        description: Text::default(),
+        component: component.digest(),
+        component_bytes: 1,
+        limits: *limits,
+        parameters: [].into(),
+        blobs: [].into(),
+        oracle: None,
+    }
+}
+
+pub fn serve(component: &Component, limits: &Limits) -> Service {
+    component.clone().serve(&manifest(component, limits), Blobs::default()).unwrap()
+}
+
+pub fn run_service(service: &Service, input: &[u8]) -> Run {
+    service.run(&Task::new(TaskId([7; 32]), Height(0), &Input::new(input).unwrap()))
+}
+
 pub fn run(component: &Component, limits: &Limits) -> Run {
-    component.run(limits, &BTreeMap::new(), &Input::new(*b"hello").unwrap())
+    run_service(&serve(component, limits), b"hello")
 }
 
 pub fn run_text(engine: &Engine, text: &str) -> Run {
