@@ -23,6 +23,16 @@ pub struct Config {
     pub sync_interval: Duration,
     /// A node publishes its certificate after its rank times this, unless it saw one: so one node does, mostly.
     pub publish_step: Duration,
+    /// How long observations of others are waited for once a quorum's are here.
+    pub observation_window: Duration,
+    /// How much later than the one before it each operator proposes a set of observations, unless it saw one. Long against
+    /// the time in which a set and its observations reach everyone.
+    pub proposal_step: Duration,
+    /// Most bytes of observations and proposals that are kept of one operator, in all open tasks. Beyond, they're ignored
+    /// and counted, and asked for again when there's room.
+    pub observation_bytes_per_operator_max: usize,
+    /// Most bytes of observations that are kept of ended tasks; the oldest are forgotten first.
+    pub ended_observation_bytes_max: usize,
 }
 
 impl Default for Config {
@@ -38,6 +48,10 @@ impl Default for Config {
             validity_max: Duration::from_secs(24 * 3600),
             sync_interval: Duration::from_secs(2),
             publish_step: Duration::from_millis(40),
+            observation_window: Duration::from_millis(200),
+            proposal_step: Duration::from_secs(2),
+            observation_bytes_per_operator_max: 4 * 1024 * 1024,
+            ended_observation_bytes_max: 64 * 1024 * 1024,
         }
     }
 }

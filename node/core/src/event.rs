@@ -1,8 +1,10 @@
-use lamina_certificate::{Attestation, VerifiedTaskCertificate};
+use lamina_certificate::{
+    Attestation, Members, Observation, ObservationSet, VerifiedTaskCertificate,
+};
 use lamina_p2p::{Gossip, Offence, Request, Response, Topic, Verdict};
 use lamina_types::{
-    Digest, Input, Manifest, Outcome, PeerKey, ServiceId, ServiceRegistration, SignedTaskRequest,
-    TaskId, account,
+    Bytes, Digest, Height, Input, Manifest, ObservationValue, OperatorIndex, Outcome, PeerKey,
+    ServiceId, ServiceRegistration, SignedTaskRequest, TaskId, account,
 };
 
 use crate::Record;
@@ -58,14 +60,20 @@ pub enum Event {
     Stored(u64),
     /// An [`Action::Prepare`] is done: the component can be run, or is refused for this reason.
     Prepared(ServiceId, Result<(), String>),
-    /// An [`Action::Prepare`] lacks the component's bytes.
-    BlobMissing(ServiceId),
+    /// An [`Action::Prepare`] lacks the component's bytes, or those of a blob that the manifest names.
+    BlobMissing(ServiceId, Digest),
     /// An [`Action::StoreBlob`] is done, or failed for this reason.
     BlobStored(ServiceId, Result<(), String>),
     /// An [`Action::Execute`] is done. The error says why this operator abstains.
     Executed(TaskId, Result<Outcome, String>),
     /// An [`Action::Sign`] is done. The error says why the signing store refused.
     Signed(TaskId, Result<Box<Attestation>, String>),
+    /// An [`Action::Observe`] is done. The error says why this operator has no observation.
+    Observed(TaskId, Result<ObservationValue, String>),
+    /// An [`Action::SignObservation`] is done. The error says why the signing store refused.
+    ObservationSigned(TaskId, Result<Box<Observation>, String>),
+    /// An [`Action::SignProposal`] is done. The error says why the signing store refused.
+    ProposalSigned(TaskId, Result<Box<ObservationSet>, String>),
     /// Time passed.
     Tick,
 }
@@ -118,6 +126,11 @@ pub enum CommandError {
     /// No such service.
     #[error("service {0} isn't known here; `lamina service list` shows those that are")]
     UnknownService(ServiceId),
+    /// The service keeps something from task to task.
+    #[error(
+        "the service keeps state (limits.state_bytes), so its tasks need an order that all operators agree on; this network has none yet"
+    )]
+    Stateful,
     /// The node has no room.
     #[error("this node holds its most {what} ({max}); try again later, or another node")]
     Full {
@@ -163,12 +176,30 @@ pub enum Action {
     Store(u64, Vec<Record>),
     /// Make a service's component ready to run; answered by [`Event::Prepared`] or [`Event::BlobMissing`].
     Prepare(ServiceId, Box<Manifest>),
-    /// Keep a component's bytes, whose hash is right; answered by [`Event::BlobStored`].
-    StoreBlob(ServiceId, Digest, Vec<u8>),
+    /// Keep a part of a blob; answered by [`Event::BlobStored`].
+    StoreBlob {
+        /// The service that it's for; another service's parts of the same blob are other ones.
+        service: ServiceId,
+        /// SHA-256 of the whole.
+        digest: Digest,
+        /// Where the part begins. At 0, what was kept of the blob for this service is dropped.
+        offset: u32,
+        /// The part.
+        part: Bytes<{ lamina_p2p::CHUNK_BYTES_MAX }>,
+        /// Whether all is there with it: then the hash is right.
+        complete: bool,
+    },
     /// Run a task; answered by [`Event::Executed`].
     Execute(Execution),
     /// Record in the signing store, sync, sign; answered by [`Event::Signed`].
     Sign(TaskId, Digest),
+    /// Observe for an oracle's task; answered by [`Event::Observed`].
+    Observe(Execution),
+    /// Record in the signing store, sync, sign what was observed; answered by [`Event::ObservationSigned`].
+    SignObservation(TaskId, ObservationValue),
+    /// Record in the signing store, sync, sign the set of these members as its proposer; answered by
+    /// [`Event::ProposalSigned`].
+    SignProposal(TaskId, Box<Members>),
     /// Answer a command.
     Reply(u64, Result<Reply, CommandError>),
     /// Tell the application.
@@ -184,6 +215,21 @@ pub struct Execution {
     pub service: ServiceId,
     /// What it runs on.
     pub input: Input,
+    /// The checkpoint that it's pinned to.
+    pub height: Height,
+    /// What an oracle reduces, ascending by operator; `None` for a deterministic service, and while observing.
+    pub observations: Option<Vec<Observed>>,
+}
+
+/// One operator's observation, as `reduce` gets it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Observed {
+    /// Who observed.
+    pub operator: OperatorIndex,
+    /// Its stake, in gwei.
+    pub stake_gwei: u64,
+    /// What it observed.
+    pub value: ObservationValue,
 }
 
 /// What an application is told.
@@ -200,5 +246,9 @@ pub enum Notice {
     /// This node's outcome isn't the certified one: its build or its machine differs from the others'.
     Dissent(TaskId),
     /// An operator attested two outcomes of one task.
-    Equivocation(TaskId, lamina_types::OperatorIndex),
+    Equivocation(TaskId, OperatorIndex),
+    /// An operator signed two observations for one task.
+    ObservationEquivocation(TaskId, OperatorIndex),
+    /// An operator proposed two sets of observations for one task.
+    ProposalEquivocation(TaskId, OperatorIndex),
 }

@@ -1,9 +1,10 @@
 //! What a node is: the cores composed, without I/O.
 //!
 //! A [`Node`] knows services and tasks. It judges what peers gossip, has tasks run and outcomes signed, collects attestations
-//! into certificates, and asks peers for what it lacks. Tell it what happened with [`Node::handle`], carry out what
-//! [`Node::poll`] returns until that is `None`, and tell it the time again at [`Node::next_deadline`]. Messages that
-//! are handled before the next poll are verified together, so batches grow with the load and nothing waits without.
+//! into certificates, and asks peers for what it lacks; of an oracle's task it collects operators' observations first. Tell it
+//! what happened with [`Node::handle`], carry out what [`Node::poll`] returns until that is `None`, and tell it the time again
+//! at [`Node::next_deadline`]. Attestations that are handled before the next poll are verified together, so batches grow with
+//! the load and nothing waits without.
 //!
 //! It assumes that the shell answers each action once, keeps what it's asked to store, and never signs two outcomes
 //! for one task. It has no clock, no sockets and no randomness of its own: the simulator runs the same code.
@@ -12,6 +13,7 @@ mod config;
 mod event;
 mod metrics;
 mod node;
+mod oracle;
 mod questions;
 mod record;
 mod service;
@@ -20,10 +22,11 @@ mod task;
 mod view;
 
 pub use config::Config;
-pub use event::{Action, Command, CommandError, Event, Execution, Notice, Reply};
+pub use event::{Action, Command, CommandError, Event, Execution, Notice, Observed, Reply};
 pub use metrics::Metrics;
 pub use node::Node;
 pub use record::Record;
 pub use view::{
-    Abstention, OperatorView, ServiceStatus, ServiceView, TaskStatus, TaskView, Timeline,
+    Abstention, ObservationView, OperatorView, ServiceStatus, ServiceView, TaskStatus, TaskView,
+    Timeline,
 };

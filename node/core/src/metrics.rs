@@ -4,7 +4,7 @@ use lamina_p2p::{Offence, Topic, Verdict};
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     /// Messages that were judged, by topic and verdict (accept, ignore, reject).
-    pub messages_judged: [[u64; 3]; 4],
+    pub messages_judged: [[u64; 3]; Topic::ALL.len()],
     /// What peers did wrong, by [`Offence`].
     pub offences: [u64; Offence::ALL.len()],
     /// Peers that were banned.
@@ -25,7 +25,19 @@ pub struct Metrics {
     pub attestation_batches: u64,
     /// Operators' second outcomes for one task.
     pub equivocations: u64,
-    /// Requests and registrations that were dropped because a bound was reached.
+    /// Observations of others whose signature held.
+    pub observations_verified: u64,
+    /// Observations that this node failed to make.
+    pub observations_failed: u64,
+    /// Operators' second observations for one task.
+    pub observation_equivocations: u64,
+    /// Sets of observations that this node proposed.
+    pub proposals_made: u64,
+    /// Proposers' second sets for one task.
+    pub proposal_equivocations: u64,
+    /// Sets of observations that this node took as what's to be reduced.
+    pub observation_sets_accepted: u64,
+    /// Requests, registrations and observations that were dropped because a bound was reached.
     pub dropped_full: u64,
 }
 

@@ -9,6 +9,7 @@ use lamina_types::account::SigningContext;
 use lamina_types::{OperatorIndex, PeerKey, ServiceId, TaskId, Timestamp};
 use rand_chacha::ChaCha20Rng;
 
+use crate::oracle::Rounds;
 use crate::questions::{Question, Questions};
 use crate::service::Service;
 use crate::task::{PendingAttestation, Task};
@@ -40,9 +41,10 @@ pub struct Node {
     pub(crate) running: usize,
     /// Attestations that wait to be verified together.
     pub(crate) pending: Vec<PendingAttestation>,
+    pub(crate) rounds: Rounds,
     pub(crate) questions: Questions,
     next_id: u64,
-    storing: BTreeMap<u64, Option<(u64, Reply)>>,
+    storing: BTreeMap<u64, Option<Then>>,
     timers: BTreeSet<(Timestamp, Timer)>,
     actions: VecDeque<Action>,
     pub(crate) metrics: Metrics,
@@ -61,6 +63,19 @@ pub(crate) enum Timer {
     Ask(PeerKey),
     /// Give this task up.
     Expire(TaskId),
+    /// Propose or take a set of this task's observations.
+    Round(TaskId),
+    /// Ask peers for the set of this task's observations.
+    Seek(TaskId),
+}
+
+/// What follows when records are on disk.
+#[derive(Debug)]
+pub(crate) enum Then {
+    /// Answer this command.
+    Reply(u64, Reply),
+    /// Sign what was observed for this task.
+    SignObservation(TaskId),
 }
 
 impl Node {
@@ -93,6 +108,7 @@ impl Node {
             queue: VecDeque::new(),
             running: 0,
             pending: Vec::new(),
+            rounds: Rounds::default(),
             questions: Questions::default(),
             next_id: 0,
             storing: BTreeMap::new(),
@@ -126,10 +142,13 @@ impl Node {
             Event::Command { id, command } => self.handle_command(id, command),
             Event::Stored(id) => self.handle_stored(id),
             Event::Prepared(service, result) => self.handle_prepared(service, result),
-            Event::BlobMissing(service) => self.fetch_component(service),
+            Event::BlobMissing(service, blob) => self.fetch_blob(service, &blob),
             Event::BlobStored(service, result) => self.handle_blob_stored(service, result),
             Event::Executed(task, result) => self.handle_executed(task, result),
             Event::Signed(task, result) => self.handle_signed(task, result),
+            Event::Observed(task, result) => self.handle_observed(task, result),
+            Event::ObservationSigned(task, result) => self.handle_observation_signed(task, result),
+            Event::ProposalSigned(task, result) => self.handle_proposal_signed(task, result),
             Event::Tick => {}
         }
         self.run_timers();
@@ -166,7 +185,8 @@ impl Node {
     /// The tasks that are in memory, latest first.
     pub fn tasks(&self) -> impl Iterator<Item = TaskView> {
         let open = self.open.iter().rev().map(|(_, id)| id);
-        open.chain(self.ended.iter().rev()).filter_map(|id| self.task(id))
+        open.chain(self.ended.iter().rev())
+            .filter_map(|id| self.tasks.get(id).map(|task| task.summary(*id, self)))
     }
 
     /// A task that's in memory.
@@ -222,6 +242,8 @@ impl Node {
                 }
                 Err(verdict) => verdict,
             },
+            Ok(Gossip::Observation(observation)) => self.judge_observation(from, *observation),
+            Ok(Gossip::ObservationSet(set)) => self.judge_observation_set(from, *set),
             Err(_) => Err(Offence::Malformed),
         };
         match verdict {
@@ -240,15 +262,19 @@ impl Node {
         };
         match result {
             // The answer waits until what it promises is on disk.
-            Ok((reply, records)) if !records.is_empty() => self.store(records, Some((id, reply))),
+            Ok((reply, records)) if !records.is_empty() => {
+                self.store(records, Some(Then::Reply(id, reply)));
+            }
             Ok((reply, _)) => self.act(Action::Reply(id, Ok(reply))),
             Err(error) => self.act(Action::Reply(id, Err(error))),
         }
     }
 
     fn handle_stored(&mut self, id: u64) {
-        if let Some(Some((command, reply))) = self.storing.remove(&id) {
-            self.act(Action::Reply(command, Ok(reply)));
+        match self.storing.remove(&id).flatten() {
+            Some(Then::Reply(command, reply)) => self.act(Action::Reply(command, Ok(reply))),
+            Some(Then::SignObservation(task)) => self.sign_observation(task),
+            None => {}
         }
     }
 
@@ -264,6 +290,8 @@ impl Node {
                 Timer::Ask(peer) => self.ask_waiting(peer),
                 Timer::Publish(task) => self.publish_certificate(task),
                 Timer::Expire(task) => self.expire(task),
+                Timer::Round(task) => self.advance_round(task),
+                Timer::Seek(task) => self.seek_set(task),
             }
         }
     }
@@ -273,6 +301,7 @@ impl Node {
             Record::Service(id, registration) => self.restore_service(id, *registration),
             Record::Request(id, request, at) => self.restore_request(id, *request, at),
             Record::Outcome(id, outcome) => self.restore_outcome(id, *outcome),
+            Record::Observation(id, value) => self.restore_observation(id, *value),
             Record::Certificate(certificate, at) => self.restore_certificate(*certificate, at),
         }
     }
@@ -285,7 +314,7 @@ impl Node {
         self.timers.insert((at, timer));
     }
 
-    pub(crate) fn store(&mut self, records: Vec<Record>, then: Option<(u64, Reply)>) {
+    pub(crate) fn store(&mut self, records: Vec<Record>, then: Option<Then>) {
         let id = self.fresh_id();
         self.storing.insert(id, then);
         self.act(Action::Store(id, records));

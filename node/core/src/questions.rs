@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use lamina_p2p::Request;
-use lamina_types::{PeerKey, ServiceId, TaskId, Timestamp};
+use lamina_types::{OperatorIndex, PeerKey, ServiceId, TaskId, Timestamp};
 
 /// Questions to one peer that are open. Half of what a node answers at once.
 pub(crate) const OPEN_MAX: usize = 4;
@@ -24,6 +24,7 @@ pub(crate) enum Question {
     Evidence(BTreeSet<TaskId>),
     Outcome(TaskId),
     Blob(ServiceId),
+    Observations(TaskId, BTreeSet<OperatorIndex>),
 }
 
 /// Open and waiting questions, by peer.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use lamina_p2p::{Download, Gossip, Offence, Progress, Verdict};
-use lamina_types::{Bytes, PeerKey, ServiceId, ServiceRegistration};
+use lamina_types::{Bytes, Digest, PeerKey, ServiceId, ServiceRegistration};
 use rand_core::Rng as _;
 
 use crate::node::CommandResult;
@@ -14,8 +14,10 @@ use crate::{Action, CommandError, Node, Notice, Record, Reply, ServiceStatus, Se
 pub(crate) struct Service {
     pub(crate) registration: ServiceRegistration,
     pub(crate) status: ServiceStatus,
-    /// The component on its way, and who was asked for it in vain.
+    /// The component or a blob on its way, and who was asked for it in vain.
     download: Option<(Download, BTreeSet<PeerKey>)>,
+    /// Who sent the part that's being written.
+    source: Option<PeerKey>,
 }
 
 impl Service {
@@ -49,6 +51,9 @@ impl Node {
         if self.services.contains_key(&id) {
             return Ok((Reply::Service(id), Vec::new()));
         }
+        if registration.manifest.limits.state_bytes > 0 {
+            return Err(CommandError::Stateful);
+        }
         if let Some(error) = self.has_no_room_for(&registration) {
             return Err(error);
         }
@@ -65,9 +70,15 @@ impl Node {
     }
 
     pub(crate) fn restore_service(&mut self, id: ServiceId, registration: ServiceRegistration) {
+        if registration.manifest.limits.state_bytes > 0 {
+            let status = ServiceStatus::Refused(CommandError::Stateful.to_string());
+            let service = Service { registration, status, download: None, source: None };
+            self.services.insert(id, service);
+            return;
+        }
         let manifest = Box::new(registration.manifest.clone());
         let status = ServiceStatus::Preparing;
-        self.services.insert(id, Service { registration, status, download: None });
+        self.services.insert(id, Service { registration, status, download: None, source: None });
         self.act(Action::Prepare(id, manifest));
     }
 
@@ -84,13 +95,16 @@ impl Node {
         self.settle_tasks_of(id);
     }
 
-    pub(crate) fn fetch_component(&mut self, id: ServiceId) {
+    pub(crate) fn fetch_blob(&mut self, id: ServiceId, digest: &Digest) {
         let Some(service) = self.services.get_mut(&id) else { return };
         let manifest = &service.registration.manifest;
-        let download = Download::new(manifest.component, manifest.component_bytes);
+        let mut blobs = manifest.blobs.values().map(|blob| (blob.digest, blob.bytes));
+        let component = (manifest.component, manifest.component_bytes);
+        let named = std::iter::once(component).chain(&mut blobs).find(|(named, _)| named == digest);
+        let Some((digest, bytes)) = named else { return };
         service.status = ServiceStatus::Fetching;
-        service.download = Some((download, BTreeSet::new()));
-        self.ask_for_component(id);
+        service.download = Some((Download::new(digest, bytes), BTreeSet::new()));
+        self.ask_for_blob(id);
     }
 
     pub(crate) fn handle_blob(
@@ -104,39 +118,44 @@ impl Node {
         let Some(part) = part else {
             download.restart();
             asked.insert(from);
-            return self.ask_for_component(id);
+            return self.ask_for_blob(id);
         };
-        match download.insert(part.as_slice()) {
-            Progress::Partial => {
-                let request = download.next_request();
-                self.ask(from, Question::Blob(id), request);
-            }
-            Progress::Complete(bytes) => {
-                let digest = service.registration.manifest.component;
-                service.download = None;
-                self.act(Action::StoreBlob(id, digest, bytes));
-            }
-            Progress::Wrong => {
-                asked.insert(from);
-                self.charge(from, Offence::WrongAnswer);
-                self.ask_for_component(id);
-            }
+        let (digest, offset) = (download.digest(), download.offset());
+        let progress = download.insert(part.as_slice());
+        if progress == Progress::Wrong {
+            asked.insert(from);
+            self.charge(from, Offence::WrongAnswer);
+            return self.ask_for_blob(id);
         }
+        service.source = Some(from);
+        let complete = progress == Progress::Complete;
+        self.act(Action::StoreBlob { service: id, digest, offset, part, complete });
     }
 
+    /// A part is on disk: the next one is asked for, or what's next to be made ready.
     pub(crate) fn handle_blob_stored(&mut self, id: ServiceId, result: Result<(), String>) {
         let Some(service) = self.services.get_mut(&id) else { return };
-        match result {
-            Ok(()) => {
-                let manifest = Box::new(service.registration.manifest.clone());
+        if let Err(reason) = result {
+            return self.handle_prepared(id, Err(reason));
+        }
+        match (&service.download, service.source.take()) {
+            (Some((download, _)), Some(peer)) if !download.is_complete() => {
+                let request = download.next_request();
+                if self.peers.contains(&peer) {
+                    return self.ask(peer, Question::Blob(id), request);
+                }
+                self.handle_blob(peer, id, None);
+            }
+            _ => {
+                service.download = None;
                 service.status = ServiceStatus::Preparing;
+                let manifest = Box::new(service.registration.manifest.clone());
                 self.act(Action::Prepare(id, manifest));
             }
-            Err(reason) => self.handle_prepared(id, Err(reason)),
         }
     }
 
-    /// Asks those again who didn't have the components that are still missing.
+    /// Asks those again who didn't have what's still missing.
     pub(crate) fn retry_downloads(&mut self) {
         let asked_for = self.questions.blobs();
         let stalled: Vec<ServiceId> = self
@@ -145,6 +164,7 @@ impl Node {
             .filter(|(id, service)| {
                 service.status == ServiceStatus::Fetching
                     && service.download.is_some()
+                    && service.source.is_none()
                     && !asked_for.contains(id)
             })
             .map(|(id, _)| *id)
@@ -153,12 +173,12 @@ impl Node {
             if let Some(Service { download: Some((_, asked)), .. }) = self.services.get_mut(&id) {
                 asked.clear();
             }
-            self.ask_for_component(id);
+            self.ask_for_blob(id);
         }
     }
 
     /// Asks a random peer that wasn't asked; nobody if there is none until [`Self::retry_downloads`].
-    fn ask_for_component(&mut self, id: ServiceId) {
+    fn ask_for_blob(&mut self, id: ServiceId) {
         let Some(Service { download: Some((download, asked)), .. }) = self.services.get(&id) else {
             return;
         };

@@ -1,6 +1,7 @@
 //! What one node asks of another: on connecting, and every [`crate::Config::sync_interval`] of a random peer.
 //!
-//! Gossip is quick but forgets: a node that was away asks for services, open tasks and what was attested on them.
+//! Gossip is quick but forgets: a node that was away asks for services, open tasks and what was attested on
+//! them or observed for them.
 
 use std::collections::BTreeSet;
 
@@ -21,6 +22,7 @@ impl Node {
             self.remember_score(peer);
             self.ask(peer, Question::Inventory, Request::Inventory);
             self.ask_for_evidence(peer);
+            self.ask_for_observations(peer);
             self.retry_downloads();
         }
     }
@@ -35,6 +37,7 @@ impl Node {
         if let Some(peer) = peer {
             self.ask(peer, Question::Inventory, Request::Inventory);
             self.ask_for_evidence(peer);
+            self.ask_for_observations(peer);
             self.ask_for_requests(peer);
             self.ask_for_outcomes(peer);
         }
@@ -65,6 +68,9 @@ impl Node {
             Request::Blob { digest, offset } => {
                 self.act(Action::AnswerBlob { id, digest, offset });
                 return;
+            }
+            Request::Observations { task, operators } => {
+                self.observations_of(&task, operators.as_slice())
             }
         };
         self.act(Action::Answer(id, response));
@@ -106,6 +112,13 @@ impl Node {
             }
             (Question::Blob(service), Some(Response::Blob(part))) => {
                 self.handle_blob(from, service, part);
+            }
+            (
+                Question::Observations(task, asked),
+                Some(Response::Observations { set, observations }),
+            ) => {
+                let set = set.map(|set| *set);
+                self.handle_observations(from, task, &asked, set, observations.into_vec());
             }
             (question, Some(_)) => {
                 self.charge(from, Offence::WrongAnswer);

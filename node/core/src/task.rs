@@ -9,11 +9,12 @@ use lamina_certificate::{
 };
 use lamina_p2p::{Collector, Gossip, Inserted, Offence, TaskEvidence, Topic, Verdict};
 use lamina_types::{
-    ChainId, Digest, Height, List, OperatorIndex, Outcome, PeerKey, SignedTaskRequest, TaskId,
-    Timestamp,
+    ChainId, Digest, Height, List, ObservationValue, OperatorIndex, Outcome, PeerKey,
+    SignedTaskRequest, TaskId, Timestamp,
 };
 
 use crate::node::{CommandResult, Timer};
+use crate::oracle::Round;
 use crate::{
     Abstention, Action, CommandError, Execution, Node, Notice, Record, Reply, ServiceStatus,
     TaskStatus, TaskView, Timeline,
@@ -28,9 +29,11 @@ const CLOCK_DRIFT: Duration = Duration::from_secs(300);
 pub(crate) struct Task {
     /// Absent while only attestations or a certificate are known.
     pub(crate) request: Option<SignedTaskRequest>,
-    stage: Stage,
+    pub(crate) stage: Stage,
     /// What this node came to.
     own: Option<(Outcome, Digest)>,
+    /// What was observed for it, if its service is an oracle.
+    pub(crate) round: Round,
     collector: Collector,
     certificate: Option<VerifiedTaskCertificate>,
     /// The certified outcome, where it isn't this node's own.
@@ -45,12 +48,16 @@ pub(crate) struct Task {
 
 /// How far this node's own run is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Stage {
+pub(crate) enum Stage {
     /// Not to be run here, or not any more.
     Idle,
     /// Its service isn't ready.
     WaitsForService,
     Queued,
+    /// This node observes.
+    Observing,
+    /// This node has observed, or failed to; which observations count isn't fixed yet.
+    Gathering,
     Running,
     Executed,
     Attested,
@@ -72,6 +79,7 @@ impl Task {
             request,
             stage: Stage::Idle,
             own: None,
+            round: Round::default(),
             collector: Collector::default(),
             certificate: None,
             fetched: None,
@@ -121,6 +129,11 @@ impl Task {
         ))
     }
 
+    /// The root of the observations that this node's outcome was reduced from.
+    pub(crate) fn own_observations(&self) -> Option<Digest> {
+        self.own.as_ref()?.0.observations
+    }
+
     fn dissents(&self) -> bool {
         match (&self.certificate, &self.own) {
             (Some(certificate), Some((_, digest))) => certificate.get().outcome != *digest,
@@ -139,6 +152,12 @@ impl Task {
     }
 
     pub(crate) fn view(&self, id: TaskId, node: &Node) -> TaskView {
+        let root = self.certified_outcome().and_then(|outcome| outcome.observations);
+        TaskView { observations: self.round.views(root), ..self.summary(id, node) }
+    }
+
+    /// The view without what was observed, which may be long.
+    pub(crate) fn summary(&self, id: TaskId, node: &Node) -> TaskView {
         let signers = self.signers(node.set.size());
         let own = self.own.as_ref();
         TaskView {
@@ -153,8 +172,10 @@ impl Task {
                 Some(certificate) => Some(certificate.get().outcome),
                 None => own.map(|(_, digest)| *digest),
             },
-            abstention: match &self.stage {
-                Stage::Abstained(reason) => Some(Abstention { reason: reason.clone() }),
+            abstention: match (&self.stage, self.round.failure()) {
+                (Stage::Abstained(reason), _) | (Stage::Gathering, Some(reason)) => {
+                    Some(Abstention { reason: reason.clone() })
+                }
                 _ => None,
             },
             dissent: self.dissents(),
@@ -164,6 +185,7 @@ impl Task {
                 .collect(),
             signers,
             outcomes: self.collector.outcomes(&node.set).collect(),
+            observations: Vec::new(),
             quorum_gwei: node.set.stake_gwei() / 3 * 2 + node.set.stake_gwei() % 3 * 2 / 3,
             timeline: self.timeline,
         }
@@ -270,6 +292,7 @@ impl Node {
         self.metrics.tasks_accepted += 1;
         self.restore_request(id, request, self.now);
         self.settle_task(id);
+        self.advance_round(id);
         self.act(Action::Notify(Notice::TaskAccepted(id)));
         records
     }
@@ -306,6 +329,7 @@ impl Node {
         }
         if task.request.is_none() {
             self.open.remove(&(task.timeline.accepted, id));
+            self.rounds.release(&task.round);
             self.tasks.remove(&id);
             return;
         }
@@ -320,6 +344,7 @@ impl Node {
         let Some(task) = self.tasks.get(&id) else { return };
         if self.open.remove(&(task.timeline.accepted, id)) {
             self.ended.push_back(id);
+            self.close_round(id);
         }
         while self.ended.len() > self.config.tasks_remembered_max {
             if let Some(oldest) = self.ended.pop_front() {
@@ -339,7 +364,10 @@ impl Node {
                 // The signing store answers a repeated question with the same signature.
                 Some((_, digest)) if self.me.is_some() => self.act(Action::Sign(id, *digest)),
                 Some(_) => {}
-                None => self.settle_task(id),
+                None => {
+                    self.settle_task(id);
+                    self.sign_observation(id);
+                }
             }
         }
     }
@@ -349,6 +377,12 @@ impl Node {
         if let Some(task) = self.tasks.get_mut(&id) {
             task.own = Some((outcome, digest));
             task.stage = Stage::Executed;
+        }
+    }
+
+    pub(crate) fn restore_observation(&mut self, id: TaskId, value: ObservationValue) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.round.restore(value);
         }
     }
 
@@ -367,6 +401,7 @@ impl Node {
             .collect();
         for id in waiting {
             self.settle_task(id);
+            self.advance_round(id);
         }
     }
 
@@ -379,6 +414,9 @@ impl Node {
         let Some(request) = &task.request else { return };
         let status = self.services.get(&request.request.service).map(|service| &service.status);
         match status {
+            Some(ServiceStatus::Ready) if task.round.is_observed() => {
+                task.stage = Stage::Gathering;
+            }
             Some(ServiceStatus::Ready) => {
                 task.stage = Stage::Queued;
                 self.queue.push_back(id);
@@ -397,13 +435,23 @@ impl Node {
     pub(crate) fn start_executions(&mut self) {
         while self.running < self.config.executions_max {
             let Some(id) = self.queue.pop_front() else { return };
-            let Some(task) = self.tasks.get_mut(&id) else { continue };
+            let open = |task: &&Task| task.status() == TaskStatus::Open;
+            let Some(task) = self.tasks.get(&id).filter(open) else { continue };
             let (Stage::Queued, Some(request)) = (&task.stage, &task.request) else { continue };
-            let (service, input) = (request.request.service, request.request.input.clone());
-            task.stage = Stage::Running;
-            task.timeline.started = Some(self.now);
+            let execution = Execution {
+                task: id,
+                service: request.request.service,
+                input: request.request.input.clone(),
+                height: request.request.height,
+                observations: task.round.input(&self.set),
+            };
+            let observes = self.is_oracle(task) == Some(true) && execution.observations.is_none();
+            let Some(task) = self.tasks.get_mut(&id) else { continue };
+            task.stage = if observes { Stage::Observing } else { Stage::Running };
+            task.timeline.started.get_or_insert(self.now);
             self.running += 1;
-            self.act(Action::Execute(Execution { task: id, service, input }));
+            let run = if observes { Action::Observe } else { Action::Execute };
+            self.act(run(execution));
         }
     }
 
@@ -413,6 +461,7 @@ impl Node {
         task.timeline.executed = Some(self.now);
         match result {
             Ok(outcome) => {
+                let outcome = Outcome { observations: task.round.accepted(), ..outcome };
                 let digest = outcome.digest(&self.context.chain, &id);
                 task.own = Some((outcome.clone(), digest));
                 task.stage = Stage::Executed;
@@ -621,7 +670,7 @@ impl Node {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         task.certificate = Some(certificate.clone());
         task.timeline.certified = Some(self.now);
-        if matches!(task.stage, Stage::Queued | Stage::WaitsForService) {
+        if matches!(task.stage, Stage::Queued | Stage::Gathering | Stage::WaitsForService) {
             // Its outcome is asked for instead: others have run it.
             task.stage = Stage::Idle;
         }
@@ -669,7 +718,7 @@ impl Node {
     }
 
     /// A task of which only attestations or a certificate are known.
-    fn add_orphan(&mut self, id: TaskId, of: Option<OperatorIndex>) {
+    pub(crate) fn add_orphan(&mut self, id: TaskId, of: Option<OperatorIndex>) {
         let mut task = Task::new(None, self.now);
         task.orphan_of = of;
         self.tasks.insert(id, task);
@@ -677,7 +726,7 @@ impl Node {
         self.set_timer(self.now + ORPHAN_LIFE, Timer::Expire(id));
     }
 
-    fn has_no_room_for_orphan_of(&self, operator: OperatorIndex) -> bool {
+    pub(crate) fn has_no_room_for_orphan_of(&self, operator: OperatorIndex) -> bool {
         let of_operator = |(_, id): &&(Timestamp, TaskId)| {
             self.tasks.get(id).is_some_and(|task| task.orphan_of == Some(operator))
         };

@@ -2,8 +2,8 @@
 
 use lamina_certificate::SignerBitmap;
 use lamina_types::{
-    Address, Digest, Manifest, OperatorIndex, Outcome, PeerKey, ServiceId, TaskId, TaskRequest,
-    Timestamp,
+    Address, Digest, Manifest, ObservationValue, OperatorIndex, Outcome, PeerKey, ServiceId,
+    TaskId, TaskRequest, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -59,8 +59,22 @@ pub struct TaskView {
     pub outcomes: Vec<(Digest, u64)>,
     /// What a certificate needs more than, in gwei.
     pub quorum_gwei: u64,
+    /// What operators observed, of an oracle's task: all that's here while it's open, then what was reduced, as long as the
+    /// node remembers it. Left out where tasks are listed.
+    pub observations: Vec<ObservationView>,
     /// When this node saw what.
     pub timeline: Timeline,
+}
+
+/// What an operator observed for a task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ObservationView {
+    /// Who.
+    pub operator: OperatorIndex,
+    /// What.
+    pub value: ObservationValue,
+    /// Whether it's in the set that was reduced.
+    pub in_set: bool,
 }
 
 /// Why a node doesn't attest a task.

@@ -132,7 +132,7 @@ fn a_node_that_missed_a_task_altogether_gets_its_record() {
     for record in &network.hosts[3].records {
         match record {
             Record::Request(id, ..) => drop(known.insert(*id)),
-            Record::Outcome(id, _) => assert!(known.contains(id)),
+            Record::Outcome(id, _) | Record::Observation(id, _) => assert!(known.contains(id)),
             Record::Certificate(certificate, _) => assert!(known.contains(&certificate.get().task)),
             Record::Service(..) => {}
         }

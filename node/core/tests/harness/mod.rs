@@ -7,15 +7,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lamina_certificate::{Attestation, Genesis, OperatorRecord, OperatorSet, SecretKey};
+use lamina_certificate::{
+    Attestation, Genesis, Member, Members, Observation, ObservationSet, OperatorRecord,
+    OperatorSet, SecretKey,
+};
 use lamina_node_core::{
-    Action, Command, CommandError, Config, Event, Node, Notice, Record, Reply, TaskStatus, TaskView,
+    Action, Command, CommandError, Config, Event, Execution, Node, Notice, Record, Reply,
+    TaskStatus, TaskView,
 };
 use lamina_p2p::{Response, Topic, Verdict};
 use lamina_types::{
-    AccountKey, Address, Canonical, Digest, Height, Input, Limits, Manifest, OperatorIndex,
-    Outcome, Output, PeerKey, ServiceId, ServiceRegistration, SignedTaskRequest, TaskId,
-    TaskRequest, Text, Timestamp,
+    AccountKey, Address, Canonical, Digest, Height, Input, Limits, Manifest, ObservationValue,
+    OperatorIndex, Oracle, Outcome, Output, PeerKey, ServiceId, ServiceRegistration,
+    SignedTaskRequest, TaskId, TaskRequest, Text, Timestamp,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -26,15 +30,43 @@ pub const COMPONENT: &[u8] = b"stands for a component: the harness runs services
 pub type Behaviour = fn(&Input) -> Result<Outcome, String>;
 
 pub fn honest(input: &Input) -> Result<Outcome, String> {
-    Ok(Outcome { fuel_used: 7, result: Ok(Output::new(input.as_slice()).unwrap()) })
+    Ok(Outcome::new(7, Ok(Output::new(input.as_slice()).unwrap())))
 }
 
 pub fn lying(_: &Input) -> Result<Outcome, String> {
-    Ok(Outcome { fuel_used: 7, result: Ok(Output::new(*b"a lie").unwrap()) })
+    Ok(Outcome::new(7, Ok(Output::new(*b"a lie").unwrap())))
 }
 
 pub fn slow(_: &Input) -> Result<Outcome, String> {
     Err("took longer than 10s".to_owned())
+}
+
+/// What an operator sees of the world.
+pub type Sight = fn(operator: usize) -> Result<ObservationValue, String>;
+
+/// Every operator sees something else.
+pub fn thermometer(operator: usize) -> Result<ObservationValue, String> {
+    Ok(value(&format!("{} degrees", 20 + operator)))
+}
+
+pub fn blind(_: usize) -> Result<ObservationValue, String> {
+    Err("the endpoint doesn't answer".to_owned())
+}
+
+pub fn value(text: &str) -> ObservationValue {
+    ObservationValue::new(text).unwrap()
+}
+
+/// Names all that it was given.
+pub fn reduce(execution: &Execution) -> Result<Outcome, String> {
+    let observations = execution.observations.as_ref().expect("an oracle's task");
+    let text: Vec<String> = observations
+        .iter()
+        .map(|o| format!("{}: {}", o.operator, String::from_utf8_lossy(o.value.as_slice())))
+        .collect();
+    assert!(observations.is_sorted_by_key(|o| o.operator));
+    assert!(observations.iter().all(|o| o.stake_gwei == 32));
+    Ok(Outcome::new(7, Ok(Output::new(text.join(", ")).unwrap())))
 }
 
 pub struct Network {
@@ -59,7 +91,12 @@ pub struct Host {
     pub node: Option<Node>,
     pub behaviour: Behaviour,
     pub records: Vec<Record>,
+    pub sight: Sight,
+    /// How often it looked.
+    pub observed: u32,
     pub signed: BTreeMap<TaskId, Digest>,
+    pub signed_observations: BTreeMap<TaskId, Digest>,
+    pub signed_proposals: BTreeMap<TaskId, Digest>,
     pub blobs: BTreeSet<Digest>,
     pub banned: BTreeSet<PeerKey>,
     /// What the swarm was told of peers.
@@ -99,12 +136,21 @@ impl Network {
                 OperatorRecord::new(&chain_id, address, peer(i), key, 32)
             })
             .collect();
-        let genesis = Genesis { chain_id, ethereum_chain_id: 31337, operators: records };
+        let genesis = Genesis {
+            chain_id,
+            ethereum_chain_id: 31337,
+            runtime: lamina_types::testing::runtime(),
+            operators: records,
+        };
         let host = || Host {
             node: None,
             behaviour: honest,
             records: Vec::new(),
+            sight: thermometer,
+            observed: 0,
             signed: BTreeMap::new(),
+            signed_observations: BTreeMap::new(),
+            signed_proposals: BTreeMap::new(),
             blobs: BTreeSet::new(),
             banned: BTreeSet::new(),
             scores: BTreeMap::new(),
@@ -168,21 +214,42 @@ impl Network {
     }
 
     pub fn registration(&self) -> ServiceRegistration {
-        let manifest = Manifest {
+        self.manifest().register(&account(), &self.genesis.signing_context())
+    }
+
+    fn manifest(&self) -> Manifest {
+        Manifest {
             owner: account().address(),
             name: "echo".to_owned().try_into().unwrap(),
             description: Text::default(),
             component: Digest::of(COMPONENT),
             component_bytes: u32::try_from(COMPONENT.len()).unwrap(),
-            limits: Limits { fuel: 1, memory_bytes: 1, input_bytes: 1, output_bytes: 1 },
+            limits: Limits {
+                fuel: 1,
+                memory_bytes: 1,
+                input_bytes: 1,
+                output_bytes: 1,
+                state_bytes: 0,
+            },
             parameters: BTreeMap::new(),
-        };
-        manifest.register(&account(), &self.genesis.signing_context())
+            blobs: BTreeMap::new(),
+            oracle: None,
+        }
     }
 
     /// Registers the service at one node, which has the component.
     pub fn deploy(&mut self, index: usize) -> ServiceId {
-        let registration = self.registration();
+        self.register(index, self.registration())
+    }
+
+    /// Registers an oracle, whose component is the service's.
+    pub fn deploy_oracle(&mut self, index: usize) -> ServiceId {
+        let oracle = Some(Oracle { origins: lamina_types::List::default(), llm: None });
+        let manifest = Manifest { oracle, ..self.manifest() };
+        self.register(index, manifest.register(&account(), &self.genesis.signing_context()))
+    }
+
+    fn register(&mut self, index: usize, registration: ServiceRegistration) -> ServiceId {
         let id = registration.manifest.service_id(&self.genesis.chain_id);
         self.hosts[index].blobs.insert(Digest::of(COMPONENT));
         self.command(index, Command::RegisterService(Box::new(registration)));
@@ -216,6 +283,29 @@ impl Network {
     pub fn attest(&self, operator: usize, task: TaskId, outcome: Digest) -> Attestation {
         let index = OperatorIndex(u16::try_from(operator).unwrap());
         Attestation::sign(&self.set, index, &self.keys[operator], task, outcome)
+    }
+
+    pub fn observe(&self, operator: usize, task: TaskId, text: &str) -> Observation {
+        let index = OperatorIndex(u16::try_from(operator).unwrap());
+        Observation::sign(&self.set, index, &self.keys[operator], task, value(text))
+    }
+
+    /// A set of these operators' observations.
+    pub fn propose(&self, proposer: usize, task: TaskId, of: &[Observation]) -> ObservationSet {
+        let index = OperatorIndex(u16::try_from(proposer).unwrap());
+        let members = of.iter().map(|o| Member { operator: o.operator, value: o.digest() });
+        let members = Members::truncated(members);
+        ObservationSet::sign(&self.set, index, &self.keys[proposer], task, members)
+    }
+
+    /// The operators in the order in which they propose sets for this task.
+    pub fn ranks(&self, task: &TaskId) -> Vec<usize> {
+        let mut operators: Vec<usize> = (0..self.hosts.len()).collect();
+        operators.sort_by_key(|i| {
+            let index = u16::try_from(*i).unwrap().to_be_bytes();
+            Digest::of(&[&task.0[..], &index].concat())
+        });
+        operators
     }
 
     /// A message from one host to another, as if gossiped; returns the verdict.
@@ -316,17 +406,20 @@ impl Network {
                 let event = if host.blobs.contains(&manifest.component) {
                     Event::Prepared(service, Ok(()))
                 } else {
-                    Event::BlobMissing(service)
+                    Event::BlobMissing(service, manifest.component)
                 };
                 self.wire.push_back((index, event));
             }
-            Action::StoreBlob(service, digest, bytes) => {
-                assert_eq!(Digest::of(&bytes), digest);
+            Action::StoreBlob { service, digest, offset, part, complete } => {
+                assert_eq!((Digest::of(part.as_slice()), offset, complete), (digest, 0, true));
                 host.blobs.insert(digest);
                 self.wire.push_back((index, Event::BlobStored(service, Ok(()))));
             }
             Action::Execute(execution) => {
-                let result = (host.behaviour)(&execution.input);
+                let result = match &execution.observations {
+                    Some(_) => reduce(&execution),
+                    None => (host.behaviour)(&execution.input),
+                };
                 self.wire.push_back((index, Event::Executed(execution.task, result)));
             }
             Action::Sign(task, outcome) => {
@@ -337,6 +430,35 @@ impl Network {
                     Err("another outcome was signed".to_owned())
                 };
                 self.wire.push_back((index, Event::Signed(task, result)));
+            }
+            Action::Observe(execution) => {
+                assert_eq!(execution.observations, None);
+                host.observed += 1;
+                let result = (host.sight)(index);
+                self.wire.push_back((index, Event::Observed(execution.task, result)));
+            }
+            Action::SignObservation(task, value) => {
+                let digest = Digest::of(value.as_slice());
+                let signed = *host.signed_observations.entry(task).or_insert(digest);
+                let text = String::from_utf8(value.into_vec()).unwrap();
+                let result = if signed == digest {
+                    Ok(Box::new(self.observe(index, task, &text)))
+                } else {
+                    Err("another observation was signed".to_owned())
+                };
+                self.wire.push_back((index, Event::ObservationSigned(task, result)));
+            }
+            Action::SignProposal(task, members) => {
+                let root = ObservationSet::root_of(&self.set, &task, &members);
+                let signed = *host.signed_proposals.entry(task).or_insert(root);
+                let operator = OperatorIndex(u16::try_from(index).unwrap());
+                let key = &self.keys[index];
+                let result = if signed == root {
+                    Ok(Box::new(ObservationSet::sign(&self.set, operator, key, task, *members)))
+                } else {
+                    Err("another set was signed".to_owned())
+                };
+                self.wire.push_back((index, Event::ProposalSigned(task, result)));
             }
             Action::Reply(_, result) => host.replies.push(result),
             Action::Notify(notice) => host.notices.push(notice),
