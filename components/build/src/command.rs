@@ -1,7 +1,7 @@
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};
 
-use crate::Error;
+use crate::{Error, Tool};
 
 /// A command that doesn't inherit what an outer cargo (`cargo test`, `cargo run`, a build script) says about its own build.
 ///
@@ -43,10 +43,22 @@ pub(crate) fn output(command: &mut Command) -> Result<String, Error> {
     let output = command.output().map_err(|source| Error::Start { program, source })?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     if !output.status.success() {
-        let command = line(command);
-        return Err(Error::Failed { command, output: text(&output.stderr).trim().to_owned() });
+        // Some tools write what's wrong to standard output.
+        let written = if output.stderr.is_empty() { &output.stdout } else { &output.stderr };
+        return Err(Error::Failed {
+            command: line(command),
+            output: text(written).trim().to_owned(),
+        });
     }
     Ok(text(&output.stdout))
+}
+
+/// Checks that `probe`, a command that does nothing, works: if not, `tool` isn't installed.
+///
+/// # Errors
+/// [`Error::NoTool`] says what to install.
+pub(crate) fn installed(probe: &mut Command, tool: Tool) -> Result<(), Error> {
+    output(probe).map(drop).map_err(|cause| Error::NoTool { tool, cause: Box::new(cause) })
 }
 
 /// The command as one would type it.

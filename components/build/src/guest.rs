@@ -43,14 +43,25 @@ pub fn build_guest_with(
     let read = |source| Error::File { action: "finding", path: crate_dir.to_owned(), source };
     let crate_dir = fs::canonicalize(crate_dir).map_err(read)?;
     let guests = target_dir().join("guests");
-    let module_path = compile(&toolchain, &crate_dir, &guests.join(toolchain.name()))?;
-    let bytes = component_of(&module_path)?;
+    let target = guests.join(toolchain.name());
+    let (module_path, bytes) = component_of_crate(&toolchain, &crate_dir, &target)?;
 
     let out = out.map_or_else(|| guests.join("components"), Path::to_owned);
     let name = module_path.file_stem().unwrap_or_default().to_string_lossy().replace('_', "-");
     let path = out.join(format!("{name}.component.wasm"));
     write_if_changed(&path, &bytes)?;
     Ok(Guest { path, bytes, toolchain })
+}
+
+/// Compiles the crate in the absolute folder `crate_dir` into `target_dir`, and returns its module's path and the component.
+pub(crate) fn component_of_crate(
+    toolchain: &Toolchain,
+    crate_dir: &Path,
+    target_dir: &Path,
+) -> Result<(PathBuf, Vec<u8>), Error> {
+    let module_path = compile(toolchain, crate_dir, target_dir)?;
+    let bytes = component_of(&module_path)?;
+    Ok((module_path, bytes))
 }
 
 /// The folder for what's built, shared by all checkouts.
@@ -128,7 +139,7 @@ fn component_of(module_path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 /// Puts `bytes` at `path` in one step, so that nobody reads half a component.
-fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+pub(crate) fn write_if_changed(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     if fs::read(path).is_ok_and(|present| present == bytes) {
         return Ok(());
     }

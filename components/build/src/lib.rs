@@ -1,4 +1,8 @@
-//! Builds Rust guests into WebAssembly components, with or without rustup's Wasm target.
+//! Makes and builds service projects in Rust, JavaScript and Python: WebAssembly components.
+//!
+//! [`new_project`] writes an example to start from, [`build_project`] builds what came of it. Both work anywhere, without
+//! this repository. A component of JavaScript or Python holds a whole engine, started and stopped before `run`; it
+//! imports nothing but the contract, and its bytes differ from build to build.
 //!
 //! [`build_guest`] compiles a `cdylib` crate for `wasm32-unknown-unknown` with the workspace's profile `guest`, into a
 //! target folder of its own, and wraps the module into a component by the world that `wit-bindgen` left in it.
@@ -19,8 +23,13 @@
 mod command;
 mod error;
 mod guest;
+mod javascript;
+mod project;
+mod python;
+mod template;
 mod toolchain;
 
-pub use error::Error;
+pub use error::{Error, Tool};
 pub use guest::{Guest, build_guest, build_guest_with};
+pub use project::{Built, Kind, Language, build_project, new_project};
 pub use toolchain::Toolchain;
