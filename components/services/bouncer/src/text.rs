@@ -1,0 +1,367 @@
+//! What is read of a message.
+
+use unicode_normalization::UnicodeNormalization as _;
+use unicode_properties::{GeneralCategory, UnicodeGeneralCategory as _};
+
+use crate::model::WordPiece;
+
+/// Most sentences that are read by themselves.
+pub const SENTENCES_MAX: usize = 8;
+
+/// A text that is scored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// The text, in lower case.
+    pub text: String,
+    /// Whether its sentences are read, too.
+    pub has_parts: bool,
+}
+
+/// The message and its sentences, as they are and with disguises undone, each text once; and whether that's all of it,
+/// which it isn't if there are more than [`SENTENCES_MAX`] sentences.
+///
+/// A sentence is read by itself because friendly ones beside it make up for it otherwise. `vocabulary` tells words from
+/// other rows of letters.
+#[must_use]
+pub fn readings(message: &str, vocabulary: &WordPiece) -> (Vec<Reading>, bool) {
+    let plain = plain(message);
+    let forms = [undisguised(&plain, vocabulary), plain];
+    let sentences = [sentences(&forms[1]), sentences(&forms[0])];
+    let complete = sentences.iter().all(|sentences| sentences.len() <= SENTENCES_MAX);
+
+    let mut readings: Vec<Reading> = Vec::new();
+    let mut push = |text: &str, has_parts| {
+        let text = text.trim().to_owned();
+        if readings.iter().all(|reading| reading.text != text) {
+            readings.push(Reading { text, has_parts });
+        }
+    };
+    for (form, sentences) in forms.iter().rev().zip(&sentences) {
+        push(form, sentences.len() > 1);
+    }
+    for sentence in sentences.iter().flat_map(|sentences| sentences.iter().take(SENTENCES_MAX)) {
+        push(sentence, false);
+    }
+    (readings, complete)
+}
+
+/// The message in lower case, without accents, styles of letters and characters that can't be seen. The encoder's tokeniser
+/// would do most of this; words are to be recognised before.
+fn plain(message: &str) -> String {
+    let seen = message.nfkd().filter(|c| {
+        !matches!(c.general_category(), GeneralCategory::Format | GeneralCategory::NonspacingMark)
+    });
+    let space = |c: char| if c.is_whitespace() && c != '\n' { ' ' } else { c };
+    seen.flat_map(char::to_lowercase).map(space).collect()
+}
+
+/// The sentences of a text, of at most [`SENTENCE_WORDS_MAX`] words: without full stops, an insult could hide in a long one.
+fn sentences(text: &str) -> Vec<String> {
+    let mut sentences = Vec::new();
+    for line in text.lines() {
+        let mut sentence: Vec<&str> = Vec::new();
+        for word in line.split_whitespace() {
+            sentence.push(word);
+            let ends = word.ends_with(['.', '!', '?', ';', '\u{2026}']);
+            // A number or an initial goes on with what follows.
+            let abbreviates = word.ends_with('.') && word.chars().count() <= 2;
+            if ends && !abbreviates || sentence.len() == SENTENCE_WORDS_MAX {
+                sentences.push(std::mem::take(&mut sentence).join(" "));
+            }
+        }
+        if !sentence.is_empty() {
+            sentences.push(sentence.join(" "));
+        }
+    }
+    sentences
+}
+
+/// More are more than a sentence.
+const SENTENCE_WORDS_MAX: usize = 24;
+
+/// `plain` with common disguises undone: letters that are written apart, signs and letters of other alphabets that stand
+/// for Latin ones, letters that are repeated.
+fn undisguised(plain: &str, vocabulary: &WordPiece) -> String {
+    let lines = plain.lines().map(|line| {
+        let closed = closed_up(line, vocabulary);
+        let words: Vec<String> = closed.split(' ').map(|w| recognised(w, vocabulary)).collect();
+        words.join(" ")
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Closes up letters that are written apart: `i d i o t`, `i.d.i.o.t`, also several words of them.
+fn closed_up(line: &str, vocabulary: &WordPiece) -> String {
+    let chars: Vec<char> = line.chars().collect();
+    let mut out = String::with_capacity(line.len());
+    let mut at = 0;
+    while at < chars.len() {
+        let letters = apart(&chars, at);
+        let is_text = letters.iter().any(|i| chars[*i].is_alphabetic());
+        match letters.last() {
+            Some(last) if letters.len() >= LETTERS_APART_MIN && is_text => {
+                out.push_str(&words_of(&chars, &letters, vocabulary));
+                at = last + 1;
+            }
+            _ => {
+                out.push(chars[at]);
+                at += 1;
+            }
+        }
+    }
+    out
+}
+
+/// Fewer are often initials (`U.S.A`).
+const LETTERS_APART_MIN: usize = 4;
+
+/// Where the letters are that begin at `at`: between each two, the separator that the first two have, or, between words,
+/// more of it or spaces.
+fn apart(chars: &[char], at: usize) -> Vec<usize> {
+    let is_letter = |i: usize| chars.get(i).is_some_and(|c| c.is_alphanumeric() || is_sign(*c));
+    let is_single = |i: usize| is_letter(i) && !is_letter(i + 1);
+    if at > 0 && is_letter(at - 1) || !is_single(at) {
+        return Vec::new();
+    }
+    let usual = chars.get(at + 1).filter(|c| SEPARATORS.contains(c));
+    let mut letters = vec![at];
+    let mut last = at;
+    while let (Some(usual), Some(separator)) = (usual, chars.get(last + 1)) {
+        let gap = chars[last + 1..].iter().take_while(|c| *c == separator).count();
+        let separates = separator == usual || *separator == ' ';
+        last += 1 + gap;
+        if !separates || gap > GAP_MAX || !is_single(last) {
+            break;
+        }
+        letters.push(last);
+    }
+    // A letter after a space may begin a word with another separator; alone, it's no word that was taken apart.
+    letters.pop_if(|last| usual != Some(&' ') && *last > at && chars[*last - 1] == ' ');
+    letters
+}
+
+/// Most separators between two words whose letters are apart.
+const GAP_MAX: usize = 3;
+
+/// The words of letters that are apart: a gap unlike the first one is between words, and where all are alike, the
+/// vocabulary tells.
+fn words_of(chars: &[char], letters: &[usize], vocabulary: &WordPiece) -> String {
+    let gap = |pair: &[usize]| &chars[pair[0] + 1..pair[1]];
+    let usual = gap(&letters[..2]);
+    let mut words = vec![chars[letters[0]].to_string()];
+    for pair in letters.windows(2) {
+        if gap(pair) == usual {
+            words.last_mut().expect("there's a first one").push(chars[pair[1]]);
+        } else {
+            words.push(chars[pair[1]].to_string());
+        }
+    }
+    if let [word] = &words[..] {
+        let word = stand_ins(word, 'i');
+        return segmented(&word, vocabulary).unwrap_or(word);
+    }
+    words.join(" ")
+}
+
+/// A row of letters as the words of the vocabulary that it's made of; those that are likeliest by Zipf's law, since a
+/// word's token is its rank.
+fn segmented(letters: &str, vocabulary: &WordPiece) -> Option<String> {
+    let chars: Vec<char> = letters.chars().collect();
+    // How unlikely the first so many letters are, and where their last word begins.
+    let mut best = vec![Some((0.0, 0))];
+    for end in 1..=chars.len() {
+        let words = (end.saturating_sub(WORD_CHARS_MAX)..end).filter_map(|start| {
+            let (cost, _) = best[start]?;
+            let word: String = chars[start..end].iter().collect();
+            Some((cost + unlikelihood(&word, vocabulary)?, start))
+        });
+        let least = words.min_by(|a: &(f32, usize), b| a.0.total_cmp(&b.0));
+        best.push(least);
+    }
+    let mut words = Vec::new();
+    let mut end = chars.len();
+    while end > 0 {
+        let (_, start) = best[end]?;
+        words.push(chars[start..end].iter().collect::<String>());
+        end = start;
+    }
+    words.reverse();
+    Some(words.join(" "))
+}
+
+/// Longest word that letters are put together to.
+const WORD_CHARS_MAX: usize = 16;
+
+fn unlikelihood(word: &str, vocabulary: &WordPiece) -> Option<f32> {
+    // Every letter is in the vocabulary, few are words.
+    let is_word = word.chars().count() > 1 || matches!(word, "a" | "i" | "u");
+    let rank = vocabulary.token(word).filter(|_| is_word)?;
+    Some(libm::logf(rank as f32 + 1.0))
+}
+
+/// The word that is meant: `1d10t`, `stuuupid`, `sh*t`, a Cyrillic letter in a Latin word.
+///
+/// It's one of the vocabulary, or else has two Latin letters and not more that stand for one. So mentions, addresses,
+/// numbers and words of other alphabets mostly stay.
+fn recognised(word: &str, vocabulary: &WordPiece) -> String {
+    let is_part = |c: char| c.is_alphanumeric() || is_sign(c);
+    let Some(start) = word.find(is_part) else { return word.to_owned() };
+    let end = word
+        .rfind(is_part)
+        .map_or(word.len(), |at| at + word[at..].chars().next().map_or(0, char::len_utf8));
+    let (before, core, after) = (&word[..start], &word[start..end], &word[end..]);
+    if core.chars().count() < 2 || vocabulary.token(core).is_some() {
+        return word.to_owned();
+    }
+    let letters = ['i', 'l'].map(|one| stand_ins(core, one));
+    let candidates =
+        letters.iter().flat_map(|word| [word.clone(), squeezed(word, 2), squeezed(word, 1)]);
+    let candidates = candidates.chain(VOWELS.map(|vowel| stand_ins(core, 'i').replace('*', vowel)));
+    let known = |word: &String| word != core && vocabulary.token(word).is_some();
+    let latin = core.chars().filter(char::is_ascii_lowercase).count();
+    let signs = core.chars().filter(|c| stand_in(*c, 'i').is_some()).count();
+    let is_name = core.starts_with('@') || core.contains(['/', '.']);
+    let [letters, _] = &letters;
+    let meant = match candidates.into_iter().find(known) {
+        Some(word) => word,
+        None if latin >= 2 && latin >= signs && !is_name => squeezed(letters, 2),
+        None => return word.to_owned(),
+    };
+    format!("{before}{meant}{after}")
+}
+
+/// For a star in a word; `i` and `u` are what's hidden most.
+const VOWELS: [&str; 5] = ["i", "u", "o", "a", "e"];
+
+/// The word with no letter more than `most` times in a row, if it had one three times.
+fn squeezed(word: &str, most: usize) -> String {
+    let chars: Vec<char> = word.chars().collect();
+    let runs = chars.chunk_by(|a, b| a == b);
+    let kept = |run: &[char]| if run.len() > 2 { most } else { run.len() };
+    runs.flat_map(|run| run.iter().take(kept(run))).collect()
+}
+
+fn stand_ins(word: &str, one: char) -> String {
+    word.chars().map(|c| stand_in(c, one).unwrap_or(c)).collect()
+}
+
+/// Signs that are part of a word though they're neither letters nor digits.
+fn is_sign(c: char) -> bool {
+    matches!(c, '$' | '@')
+}
+
+/// The Latin letter that a digit, a sign or a letter of another alphabet looks like; `one` is what `1` and its like are.
+fn stand_in(c: char, one: char) -> Option<char> {
+    Some(match c {
+        '1' | '!' | '|' => one,
+        '4' | '@' | 'а' | 'α' | 'ɑ' => 'a',
+        '8' | 'в' | 'β' => 'b',
+        'с' | 'ϲ' => 'c',
+        'ԁ' => 'd',
+        '3' | 'е' | 'ε' | 'є' => 'e',
+        '9' | 'ɡ' => 'g',
+        'н' | 'һ' => 'h',
+        'і' | 'ι' | 'ı' => 'i',
+        'ј' => 'j',
+        'к' | 'κ' => 'k',
+        'ӏ' => 'l',
+        'м' | 'μ' => 'm',
+        'п' | 'η' | 'ո' => 'n',
+        '0' | 'о' | 'ο' | 'օ' => 'o',
+        'р' | 'ρ' => 'p',
+        'ԛ' => 'q',
+        '5' | '$' | 'ѕ' => 's',
+        '7' | 'т' | 'τ' | '+' => 't',
+        'υ' | 'ս' => 'u',
+        'ν' | 'ѵ' => 'v',
+        'ԝ' | 'ω' | 'ѡ' => 'w',
+        'х' | 'χ' => 'x',
+        'у' | 'γ' | 'ү' => 'y',
+        _ => return None,
+    })
+}
+
+const SEPARATORS: [char; 8] = [' ', '.', '-', '_', '*', ',', '/', '|'];
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn vocabulary() -> WordPiece {
+        let words =
+            "[UNK]\n[CLS]\n[SEP]\nthe\nyou\nare\nan\na\ni\nidiot\nstupid\nshit\nabout\nre\n";
+        WordPiece::load(&words.as_bytes()).unwrap()
+    }
+
+    fn undone(text: &str) -> String {
+        undisguised(&plain(text), &vocabulary())
+    }
+
+    #[test]
+    fn ordinary_text_has_one_form() {
+        let text = "see you at 10:30, bring 2 laptops & $20 @ada, ok? U.S. e.g. x/y b4 1 2 3 4 5";
+        assert_eq!(undone(text), text.to_lowercase());
+        assert_eq!(undone("привет, как дела?"), "привет, как дела?");
+        assert_eq!(undone("https://ex4mple.org @us3r"), "https://ex4mple.org @us3r");
+    }
+
+    #[test]
+    fn invisible_and_styled_letters_are_plain() {
+        assert_eq!(plain("F\u{200b}r\u{ad}ée ＣＯＩＮ 𝐁𝐨𝐥𝐝"), "free coin bold");
+    }
+
+    #[test]
+    fn signs_that_stand_for_letters_are_undone() {
+        assert_eq!(undone("1D10T! (5TUP1D) sh*t"), "idiot! (stupid) shit");
+        assert_eq!(undone("fr33 cr1pt0 $cam"), "free cripto scam");
+        assert_eq!(undone("ѕtuріd іdіоt"), "stupid idiot");
+    }
+
+    #[test]
+    fn repeated_letters_are_undone() {
+        assert_eq!(undone("stuuuupid niiiiice"), "stupid niice");
+    }
+
+    #[test]
+    fn letters_apart_are_closed_up() {
+        assert_eq!(undone("hi, i d i o t"), "hi, idiot");
+        assert_eq!(undone("i.d.i.o.t s-t-u-p-1-d"), "idiot stupid");
+        assert_eq!(undone("y o u  a r e  a n  i d i o t"), "you are an idiot");
+        assert_eq!(undone("y o u a r e a n i d i o t"), "you are an idiot");
+    }
+
+    fn texts(message: &str) -> (Vec<String>, bool) {
+        let (readings, complete) = readings(message, &vocabulary());
+        (readings.into_iter().map(|reading| reading.text).collect(), complete)
+    }
+
+    #[test]
+    fn each_text_is_read_once() {
+        assert_eq!(texts("You."), (vec!["you.".to_owned()], true));
+        let expected = ["you 1d10t! the i. about", "you idiot! the i. about"];
+        let expected = [&expected[..], &["you 1d10t!", "the i. about", "you idiot!"]].concat();
+        assert_eq!(texts("You 1d10t! The I. about").0, expected);
+    }
+
+    #[test]
+    fn more_sentences_than_are_read_are_told() {
+        assert!(texts(&"You are. ".repeat(SENTENCES_MAX)).1);
+        assert!(
+            !texts(&(0..=SENTENCES_MAX).map(|i| format!("You are{i}. ")).collect::<String>()).1
+        );
+    }
+
+    #[test]
+    fn long_sentence_is_read_in_parts() {
+        assert_eq!(sentences(&"you ".repeat(SENTENCE_WORDS_MAX + 1)).len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn foreign_texts_never_panic(text in "[a1!$ .*\\n\u{430}]{0,60}|.*") {
+            prop_assert!(!readings(&text, &vocabulary()).0.is_empty());
+        }
+    }
+}
