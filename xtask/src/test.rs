@@ -8,8 +8,8 @@ use std::process::{ExitCode, Stdio};
 use anyhow::{Context as _, Result};
 use cargo_metadata::{DependencyKind, Package};
 
-use crate::guests;
 use crate::workspace::Workspace;
+use crate::{guests, models};
 
 /// `cargo xtask test`: tests and doc tests of an area; the last line is the [`Summary`].
 pub(crate) fn run(workspace: &Workspace, area: Option<&str>) -> Result<ExitCode> {
@@ -18,6 +18,10 @@ pub(crate) fn run(workspace: &Workspace, area: Option<&str>) -> Result<ExitCode>
         // A test would do it, but silently and for minutes.
         for service in workspace.services()? {
             guests::build(&service)?;
+            // Tests that lack a model are listed as skipped.
+            if let Err(error) = models::fetch_for(&service) {
+                eprintln!("warning: {error:#}");
+            }
         }
     }
     let skipped_file =

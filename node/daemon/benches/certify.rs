@@ -178,7 +178,12 @@ fn operators() -> (OperatorSet, Vec<SecretKey>) {
             lamina_certificate::OperatorRecord::new(&chain_id, address, peer_key, key, 32)
         })
         .collect();
-    let genesis = Genesis { chain_id, ethereum_chain_id: 31337, operators };
+    let genesis = Genesis {
+        chain_id,
+        ethereum_chain_id: 31337,
+        runtime: lamina_components::runtime(),
+        operators,
+    };
     (genesis.operator_set().expect("records that hold"), keys)
 }
 

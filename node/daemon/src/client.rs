@@ -1,10 +1,11 @@
 //! Talks to a node's HTTP API.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use lamina_certificate::Genesis;
-use lamina_types::{Canonical, ServiceId, ServiceRegistration, SignedTaskRequest, TaskId};
+use lamina_types::{Canonical, Digest, ServiceId, ServiceRegistration, SignedTaskRequest, TaskId};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 
@@ -12,6 +13,9 @@ use serde_json::Value;
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 /// Longer than the node makes anyone wait.
 const TIMEOUT: Duration = Duration::from_secs(90);
+
+/// Longest upload: half a gigabyte at a few megabits a second.
+const UPLOAD_MAX: Duration = Duration::from_secs(30 * 60);
 
 /// A node, as its users see it.
 #[derive(Debug, Clone)]
@@ -38,6 +42,20 @@ impl Client {
 
     pub(crate) async fn put_component(&self, bytes: Vec<u8>) -> anyhow::Result<()> {
         self.json(self.request(Method::PUT, "/v1/components").body(bytes)).await.map(drop)
+    }
+
+    /// Whether the node has the blob already.
+    pub(crate) async fn has_blob(&self, digest: &Digest) -> anyhow::Result<bool> {
+        Ok(self.get(&format!("/v1/blobs/{digest}")).await?["bytes"].is_u64())
+    }
+
+    /// Uploads the file at `path`, which has this hash.
+    pub(crate) async fn put_blob(&self, digest: &Digest, path: &Path) -> anyhow::Result<()> {
+        let file = tokio::fs::File::open(path)
+            .await
+            .with_context(|| format!("reading {}", path.display()))?;
+        let request = self.request(Method::PUT, &format!("/v1/blobs/{digest}")).body(file);
+        self.json(request.timeout(UPLOAD_MAX)).await.map(drop)
     }
 
     pub(crate) async fn create_service(

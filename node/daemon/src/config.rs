@@ -65,13 +65,21 @@ pub(crate) struct Tasks {
     pub(crate) open_max: usize,
     /// Ended tasks that are kept on disk; the oldest are deleted first.
     pub(crate) kept_max: u64,
-    /// Most that components may take on disk, in bytes.
+    /// Most that components and blobs may take on disk, in bytes.
     pub(crate) components_bytes_max: u64,
+    /// Most that compiled components may take on disk, in bytes; those that were used longest ago are deleted first.
+    pub(crate) compiled_bytes_max: u64,
 }
 
 impl Default for Tasks {
     fn default() -> Self {
-        Self { workers: 2, open_max: 8192, kept_max: 100_000, components_bytes_max: 4 << 30 }
+        Self {
+            workers: 2,
+            open_max: 8192,
+            kept_max: 100_000,
+            components_bytes_max: 4 << 30,
+            compiled_bytes_max: 4 << 30,
+        }
     }
 }
 

@@ -47,7 +47,12 @@ impl Verb {
                             .with_context(|| format!("{shown} isn't an operator's record"))
                     })
                     .collect::<anyhow::Result<_>>()?;
-                let genesis = Genesis { chain_id, ethereum_chain_id, operators };
+                let genesis = Genesis {
+                    chain_id,
+                    ethereum_chain_id,
+                    runtime: lamina_components::runtime(),
+                    operators,
+                };
                 genesis.operator_set()?;
                 let file = std::fs::File::create_new(&output)
                     .with_context(|| format!("creating {}", output.display()))?;

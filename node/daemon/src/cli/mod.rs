@@ -1,10 +1,11 @@
 //! The command line: `lamina <noun> <verb>`.
 
+mod author;
 mod genesis;
 pub(crate) mod keys;
 mod node;
 pub(crate) mod output;
-mod service;
+pub(crate) mod service;
 pub(crate) mod task;
 
 use std::path::{Path, PathBuf};

@@ -1,25 +1,65 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Subcommand;
 use lamina_components::ManifestSource;
-use lamina_types::{COMPONENT_BYTES_MAX, ServiceId};
+use lamina_types::{COMPONENT_BYTES_MAX, ServiceId, ServiceName};
 use serde_json::{Value, json};
 
+use super::author::{self, InputOptions, Lang, LocalOptions, built_component, models_folder};
 use super::output::{fields, plain, print, short, table};
 use super::{AccountOptions, ApiOptions};
 use crate::client::Client;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Register a service: a manifest, signed by its owner, and its component.
+    /// Begin a project: a service that builds at once, with its manifest, its cases and a README.
+    New {
+        /// What people will call it; the project's folder, too.
+        #[arg(value_parser = |name: &str| ServiceName::try_from(name.to_owned()))]
+        name: ServiceName,
+        /// The language that it's written in.
+        #[arg(long, value_enum, default_value_t)]
+        lang: Lang,
+        /// An oracle, which observes the outside world (in Rust).
+        #[arg(long)]
+        oracle: bool,
+        /// Where the project's folder is made.
+        #[arg(long, value_name = "FOLDER", default_value = ".")]
+        directory: PathBuf,
+    },
+    /// Build the project's component, into its folder `build`. Installs the pinned tools that it lacks.
+    Build {
+        /// The project's folder.
+        #[arg(default_value = ".")]
+        folder: PathBuf,
+    },
+    /// Run a service on this machine, under the rules by which operators run it.
+    Run {
+        #[command(flatten)]
+        local: LocalOptions,
+        #[command(flatten)]
+        input: InputOptions,
+    },
+    /// Run a service on the inputs of `cases.toml`, and compare what it answers.
+    Test {
+        #[command(flatten)]
+        local: LocalOptions,
+        /// The cases; by default `cases.toml` beside the manifest.
+        #[arg(long, value_name = "FILE")]
+        cases: Option<PathBuf>,
+    },
+    /// Register a service: a manifest, signed by its owner, its component, and the blobs that it names.
     Create {
         /// The manifest as authors write it.
         #[arg(long, value_name = "FILE", default_value = "service.toml")]
         manifest: PathBuf,
-        /// The WebAssembly component.
+        /// The WebAssembly component; by default the only one in the folder `build` beside the manifest.
         #[arg(long, value_name = "FILE")]
-        component: PathBuf,
+        component: Option<PathBuf>,
+        /// A folder with the blobs that the manifest names; may be given several times.
+        #[arg(long, value_name = "FOLDER")]
+        blobs: Vec<PathBuf>,
         #[command(flatten)]
         account: AccountOptions,
         #[command(flatten)]
@@ -42,14 +82,34 @@ pub(crate) enum Verb {
 impl Verb {
     pub(crate) async fn run(self, json: bool) -> anyhow::Result<()> {
         match self {
-            Self::Create { manifest, component, account, api } => {
+            Self::New { name, lang, oracle, directory } => {
+                author::new_project(json, &name, lang, oracle, &directory)
+            }
+            Self::Build { folder } => {
+                tokio::task::spawn_blocking(move || author::build_project(json, &folder)).await?
+            }
+            Self::Run { local, input } => {
+                tokio::task::spawn_blocking(move || author::run(json, &local, &input)).await?
+            }
+            Self::Test { local, cases } => {
+                tokio::task::spawn_blocking(move || author::test(json, &local, cases.as_deref()))
+                    .await?
+            }
+            Self::Create { manifest, component, blobs, account, api } => {
                 let client = api.client()?;
                 let source = ManifestSource::read(&manifest)?;
+                let component = component.map_or_else(|| built_component(&manifest), Ok)?;
                 let bytes = read_component(&component)?;
                 let account = account.unlock()?;
+                let context = client.genesis().await?.signing_context();
+                let note = |text: String| {
+                    if !json {
+                        eprintln!("{text}");
+                    }
+                };
+                upload_blobs(&client, &source, &manifest, &blobs, note).await?;
                 let manifest = source.into_manifest(account.address(), &bytes)?;
                 let name = manifest.name.clone();
-                let context = client.genesis().await?.signing_context();
                 let registration = manifest.register(&account, &context);
                 client.put_component(bytes).await?;
                 let id = client.create_service(&registration).await?;
@@ -98,7 +158,35 @@ pub(crate) async fn find(client: &Client, service: &str) -> anyhow::Result<Servi
     }
 }
 
-fn read_component(path: &PathBuf) -> anyhow::Result<Vec<u8>> {
+/// Uploads what the manifest names and the node lacks.
+pub(crate) async fn upload_blobs(
+    client: &Client,
+    source: &ManifestSource,
+    manifest: &Path,
+    folders: &[PathBuf],
+    note: impl Fn(String),
+) -> anyhow::Result<()> {
+    let here = manifest.parent().unwrap_or_else(|| Path::new("")).to_owned();
+    let folders: Vec<_> =
+        [here].into_iter().chain(folders.iter().cloned()).chain([models_folder()]).collect();
+    for (name, blob) in &source.blobs {
+        if client.has_blob(&blob.blob.digest).await? {
+            continue;
+        }
+        let (blob, folders) = (blob.clone(), folders.clone());
+        let (digest, bytes) = (blob.blob.digest, blob.blob.bytes);
+        let find = move || lamina_components::local::find_blob(&blob, &folders);
+        let path = tokio::task::spawn_blocking(find).await??;
+        note(format!(
+            "uploading the blob {name}, {:.1} MiB",
+            f64::from(bytes) / f64::from(1 << 20)
+        ));
+        client.put_blob(&digest, &path).await?;
+    }
+    Ok(())
+}
+
+pub(crate) fn read_component(path: &Path) -> anyhow::Result<Vec<u8>> {
     let shown = path.display();
     let size = std::fs::metadata(path).with_context(|| format!("reading {shown}"))?.len();
     anyhow::ensure!(
@@ -135,6 +223,7 @@ fn show_text(service: &Value) -> String {
         ("memory", format!("{} bytes", plain(&limits["memory_bytes"]))),
         ("input", format!("{} bytes", plain(&limits["input_bytes"]))),
         ("output", format!("{} bytes", plain(&limits["output_bytes"]))),
+        ("state", format!("{} bytes", plain(&limits["state_bytes"]))),
         ("here", status(service)),
     ]);
     for (name, value) in manifest["parameters"].as_object().into_iter().flatten() {

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::sse::{Event as SseEvent, KeepAlive, Sse};
@@ -14,12 +14,13 @@ use axum::{Json, Router};
 use futures::{Stream, StreamExt as _};
 use lamina_certificate::Genesis;
 use lamina_node_core::{
-    Command, CommandError, Notice, OperatorView, Reply, ServiceView, TaskStatus, TaskView,
+    Command, CommandError, Notice, ObservationView, OperatorView, Reply, ServiceView, TaskStatus,
+    TaskView,
 };
 use lamina_p2p_net::Handle;
 use lamina_types::{
-    COMPONENT_BYTES_MAX, Canonical, OperatorIndex, PeerKey, ServiceId, ServiceRegistration,
-    SignedTaskRequest, TaskId,
+    BLOB_BYTES_MAX, COMPONENT_BYTES_MAX, Canonical, Digest, OperatorIndex, PeerKey, ServiceId,
+    ServiceRegistration, SignedTaskRequest, TaskId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -62,11 +63,13 @@ pub(crate) async fn serve(listener: TcpListener, shared: Shared, stop: watch::Re
         .route("/v1/operators", get(operators))
         .route("/v1/components", put(put_component))
         .layer(DefaultBodyLimit::max(COMPONENT_BYTES_MAX as usize))
+        .route("/v1/blobs/{digest}", get(show_blob).put(put_blob))
         .route("/v1/services", get(list_services).post(create_service))
         .route("/v1/services/{id}", get(show_service))
         .route("/v1/tasks", get(list_tasks))
         .route("/v1/tasks", post(submit_task))
         .route("/v1/tasks/{id}", get(show_task))
+        .route("/v1/tasks/{id}/observations", get(task_observations))
         .route("/v1/tasks/{id}/certificate", get(task_certificate))
         .route("/v1/events", get(events))
         .route("/metrics", get(show_metrics))
@@ -141,6 +144,43 @@ async fn put_component(State(shared): Context, body: Bytes) -> Result<Response, 
     .await
     .map_err(|_| Stopped)??;
     Ok((StatusCode::CREATED, Json(json!({ "digest": digest }))).into_response())
+}
+
+/// Whether a blob is here: its size, or null.
+async fn show_blob(
+    State(shared): Context,
+    Path(digest): Path<Digest>,
+) -> Result<Json<serde_json::Value>, Error> {
+    let size = shared.executor.blobs().size(&digest).map_err(|e| Error::internal(e.to_string()))?;
+    Ok(Json(json!({ "digest": digest, "bytes": size })))
+}
+
+/// Keeps a blob, which is written while it comes in.
+async fn put_blob(
+    State(shared): Context,
+    Path(digest): Path<Digest>,
+    body: Body,
+) -> Result<Response, Error> {
+    let full = |error: super::blobs::Error| Error::insufficient(error.to_string());
+    let mut upload = shared.executor.blobs().upload().map_err(full)?;
+    let mut body = body.into_data_stream();
+    let mut bytes = 0;
+    while let Some(part) = body.next().await {
+        let part = part.map_err(|e| Error::unprocessable(format!("the upload broke off: {e}")))?;
+        bytes += part.len() as u64;
+        if bytes > u64::from(BLOB_BYTES_MAX) {
+            let reason = format!("a blob has at most {BLOB_BYTES_MAX} bytes");
+            return Err(Error::unprocessable(reason));
+        }
+        // Blocks for as long as a part takes to get into the kernel's buffers.
+        tokio::task::block_in_place(|| upload.append(&part)).map_err(full)?;
+    }
+    if upload.digest() != digest {
+        let found = upload.digest();
+        return Err(Error::unprocessable(format!("the blob's SHA-256 is {found}, not {digest}")));
+    }
+    tokio::task::block_in_place(|| upload.finish()).map_err(full)?;
+    Ok((StatusCode::CREATED, Json(json!({ "digest": digest, "bytes": bytes }))).into_response())
 }
 
 async fn create_service(State(shared): Context, body: Bytes) -> Result<Response, Error> {
@@ -246,6 +286,16 @@ async fn show_task(
     }
 }
 
+/// What operators observed, of an oracle's task.
+async fn task_observations(
+    State(shared): Context,
+    Path(id): Path<TaskId>,
+) -> Result<Json<Vec<ObservationView>>, Error> {
+    let task = shared.mailbox.query(move |node| node.task(&id)).await?;
+    let task = task.ok_or_else(|| Error::not_found(format!("task {id} isn't known here")))?;
+    Ok(Json(task.observations))
+}
+
 /// The [`lamina_certificate::CertifiedTask`], as `lamina task verify` reads it.
 async fn task_certificate(
     State(shared): Context,
@@ -319,7 +369,9 @@ fn about(notice: &Notice) -> Option<TaskId> {
         | Notice::TaskCertified(id, _)
         | Notice::TaskExpired(id)
         | Notice::Dissent(id)
-        | Notice::Equivocation(id, _) => Some(*id),
+        | Notice::Equivocation(id, _)
+        | Notice::ObservationEquivocation(id, _)
+        | Notice::ProposalEquivocation(id, _) => Some(*id),
     }
 }
 
@@ -331,6 +383,8 @@ const fn kind(notice: &Notice) -> &'static str {
         Notice::TaskExpired(_) => "task_expired",
         Notice::Dissent(_) => "dissent",
         Notice::Equivocation(..) => "equivocation",
+        Notice::ObservationEquivocation(..) => "observation_equivocation",
+        Notice::ProposalEquivocation(..) => "proposal_equivocation",
     }
 }
 
@@ -345,7 +399,11 @@ fn describe(notice: &Notice) -> String {
             "outcome": certificate.get().outcome,
             "signers": certificate.get().signers,
         }),
-        Notice::Equivocation(id, operator) => json!({ "task": id, "operator": operator }),
+        Notice::Equivocation(id, operator)
+        | Notice::ObservationEquivocation(id, operator)
+        | Notice::ProposalEquivocation(id, operator) => {
+            json!({ "task": id, "operator": operator })
+        }
     }
     .to_string()
 }

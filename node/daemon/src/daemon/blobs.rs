@@ -1,13 +1,13 @@
-//! Components' bytes on disk, one file for each, named by its SHA-256.
+//! Components and blobs on disk, one file for each, named by its SHA-256.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use lamina_p2p::CHUNK_BYTES_MAX;
-use lamina_types::{Bytes, Digest};
+use lamina_types::{Bytes, Digest, Hasher, ServiceId};
 
 /// A folder of blobs.
 #[derive(Debug)]
@@ -63,24 +63,75 @@ impl Blobs {
         Bytes::new(bytes).ok().filter(|part| !part.as_slice().is_empty())
     }
 
+    /// The blob, opened for reading, if it's there.
+    pub(crate) fn open_blob(&self, digest: &Digest) -> io::Result<Option<File>> {
+        match File::open(self.path(digest)) {
+            Ok(file) => Ok(Some(file)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Keeps a blob. It's whole or not there, whenever the machine stops.
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<Digest, Error> {
-        let digest = Digest::of(bytes);
-        let mut used = self.bytes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let path = self.path(&digest);
-        if path.exists() {
-            return Ok(digest);
-        }
-        if *used + bytes.len() as u64 > self.bytes_max {
+        let mut upload = self.upload()?;
+        upload.append(bytes)?;
+        upload.finish()
+    }
+
+    /// A blob that comes in parts, and whose hash is known when all are there.
+    pub(crate) fn upload(&self) -> Result<Upload<'_>, Error> {
+        let file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        Ok(Upload { blobs: self, file, hasher: Hasher::default(), bytes: 0 })
+    }
+
+    /// Keeps a part of a blob that's fetched for `service`; with the last one, the blob is there.
+    pub(crate) fn write_part(
+        &self,
+        service: &ServiceId,
+        digest: &Digest,
+        offset: u32,
+        part: &[u8],
+        complete: bool,
+    ) -> Result<(), Error> {
+        let name = format!("{}.{}.part", digest.short(), service.short());
+        let unfinished = self.folder.join(name);
+        let file =
+            OpenOptions::new().create(true).write(true).truncate(offset == 0).open(&unfinished)?;
+        let end = u64::from(offset) + part.len() as u64;
+        let used = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        if *used + end > self.bytes_max {
+            fs::remove_file(&unfinished)?;
             return Err(Error::Full { max: self.bytes_max });
         }
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(&path).map_err(|error| error.error)?;
+        drop(used);
+        file.write_all_at(part, offset.into())?;
+        if complete {
+            self.keep(&file, digest, end, || fs::rename(&unfinished, self.path(digest)))?;
+        }
+        Ok(())
+    }
+
+    /// Syncs a finished file and gives it its name, if there's room.
+    fn keep(
+        &self,
+        file: &File,
+        digest: &Digest,
+        bytes: u64,
+        rename: impl FnOnce() -> io::Result<()>,
+    ) -> Result<(), Error> {
+        file.sync_all()?;
+        let mut used = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.path(digest).exists();
+        if !known && *used + bytes > self.bytes_max {
+            return Err(Error::Full { max: self.bytes_max });
+        }
+        rename()?;
         File::open(&self.folder)?.sync_all()?;
-        *used += bytes.len() as u64;
-        Ok(digest)
+        if !known {
+            *used += bytes;
+        }
+        Ok(())
     }
 
     fn path(&self, digest: &Digest) -> PathBuf {
@@ -88,12 +139,51 @@ impl Blobs {
     }
 }
 
+/// A blob that's being written; dropped before its end, nothing is left of it.
+pub(crate) struct Upload<'a> {
+    blobs: &'a Blobs,
+    file: tempfile::NamedTempFile,
+    hasher: Hasher,
+    bytes: u64,
+}
+
+impl Upload<'_> {
+    /// Writes what comes next.
+    pub(crate) fn append(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        self.bytes += bytes.len() as u64;
+        let used = *self.blobs.bytes.lock().unwrap_or_else(PoisonError::into_inner);
+        if used + self.bytes > self.blobs.bytes_max {
+            return Err(Error::Full { max: self.blobs.bytes_max });
+        }
+        self.hasher.update(bytes);
+        Ok(self.file.write_all(bytes)?)
+    }
+
+    /// SHA-256 of what was written so far.
+    pub(crate) fn digest(&self) -> Digest {
+        self.hasher.clone().digest()
+    }
+
+    /// Keeps it under its hash.
+    pub(crate) fn finish(self) -> Result<Digest, Error> {
+        let digest = self.hasher.digest();
+        let file = self.file.as_file().try_clone()?;
+        let path = self.blobs.path(&digest);
+        self.blobs.keep(&file, &digest, self.bytes, || {
+            self.file.persist(path).map(drop).map_err(|error| error.error)
+        })?;
+        Ok(digest)
+    }
+}
+
 /// Why a blob isn't kept.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
-    #[error("components take {max} bytes on disk already, the most that this operator allows")]
+    #[error(
+        "components and blobs would take more than {max} bytes on disk, the most that this operator allows"
+    )]
     Full { max: u64 },
-    #[error("writing the component to disk")]
+    #[error("writing to disk")]
     Io(#[from] io::Error),
 }
 
@@ -114,6 +204,22 @@ mod tests {
         assert_eq!(length(chunk + 5), None);
         assert_eq!(length(u32::MAX), None);
         assert_eq!(blobs.part(&Digest([0; 32]), 0), None);
+    }
+
+    #[test]
+    fn fetched_parts_are_a_blob_once_all_are_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path(), 20).unwrap();
+        let (service, digest) = (ServiceId([1; 32]), Digest::of(b"0123456789"));
+        blobs.write_part(&service, &digest, 0, b"xxxxxxx", false).unwrap();
+        blobs.write_part(&service, &digest, 0, b"01234", false).unwrap();
+        assert_eq!(blobs.size(&digest).unwrap(), None);
+        blobs.write_part(&service, &digest, 5, b"56789", true).unwrap();
+        assert_eq!(blobs.read(&digest).unwrap().unwrap(), b"0123456789");
+        let full = blobs.write_part(&service, &Digest::of(b"a"), 5, b"567890", false);
+        assert!(matches!(full, Err(Error::Full { max: 20 })));
+        drop(Blobs::open(folder.path(), 20).unwrap());
+        assert_eq!(fs::read_dir(folder.path().join("blobs")).unwrap().count(), 1);
     }
 
     #[test]

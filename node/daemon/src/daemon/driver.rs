@@ -4,16 +4,17 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lamina_node_core::{Action, Command, CommandError, Event, Execution, Node, Notice, Reply};
+use lamina_node_core::{Action, Command, CommandError, Event, Node, Notice, Reply};
 use lamina_p2p::{BAN, Response};
 use lamina_p2p_net::{
     DeliveryId, Event as NetworkEvent, Handle, HandleError, InboundId, RequestError,
 };
-use lamina_types::{Digest, PeerKey, TaskId, Timestamp};
+use lamina_types::{Digest, PeerKey, Timestamp};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::executor::Executor;
+use super::executor::{Executor, Work};
 use super::now;
+use super::signer::ToSign;
 use super::store::Write;
 
 /// Requests of the API that wait. When it's full, callers wait.
@@ -100,8 +101,8 @@ pub(crate) struct Driver {
     pub(crate) results: mpsc::UnboundedReceiver<Event>,
     pub(crate) done: mpsc::UnboundedSender<Event>,
     pub(crate) writes: mpsc::Sender<Write>,
-    pub(crate) signatures: mpsc::Sender<(TaskId, Digest)>,
-    pub(crate) executions: mpsc::Sender<Execution>,
+    pub(crate) signatures: mpsc::Sender<ToSign>,
+    pub(crate) executions: mpsc::Sender<Work>,
     pub(crate) executor: Arc<Executor>,
     pub(crate) waiting: Waiting,
 }
@@ -267,28 +268,50 @@ impl Driver {
                 Action::Prepare(id, manifest) => {
                     let (executor, done) = (self.executor.clone(), self.done.clone());
                     tokio::task::spawn_blocking(move || {
-                        let _ = done.send(executor.prepare(id, *manifest));
+                        let _ = done.send(executor.prepare(id, &manifest));
                     });
                     Ok(())
                 }
-                Action::StoreBlob(service, digest, bytes) => {
+                Action::StoreBlob { service, digest, offset, part, complete } => {
                     let (executor, done) = (self.executor.clone(), self.done.clone());
                     tokio::task::spawn_blocking(move || {
-                        let result = executor.blobs().write(&bytes).map(|_| ());
-                        tracing::info!(component = %digest.short(), "fetched a component");
+                        let part = part.as_slice();
+                        let blobs = executor.blobs();
+                        let result = blobs.write_part(&service, &digest, offset, part, complete);
+                        if complete {
+                            tracing::info!(blob = %digest.short(), "fetched a component or a blob");
+                        }
                         let result = result.map_err(|error| error.to_string());
                         let _ = done.send(Event::BlobStored(service, result));
                     });
                     Ok(())
                 }
                 Action::Execute(execution) => {
-                    if self.executions.send(execution).await.is_err() {
+                    if self.executions.send(Work::Execute(execution)).await.is_err() {
+                        return false;
+                    }
+                    Ok(())
+                }
+                Action::Observe(execution) => {
+                    if self.executions.send(Work::Observe(execution)).await.is_err() {
                         return false;
                     }
                     Ok(())
                 }
                 Action::Sign(task, outcome) => {
-                    if self.signatures.send((task, outcome)).await.is_err() {
+                    if self.signatures.send(ToSign::Outcome(task, outcome)).await.is_err() {
+                        return false;
+                    }
+                    Ok(())
+                }
+                Action::SignObservation(task, value) => {
+                    if self.signatures.send(ToSign::Observation(task, value)).await.is_err() {
+                        return false;
+                    }
+                    Ok(())
+                }
+                Action::SignProposal(task, members) => {
+                    if self.signatures.send(ToSign::Proposal(task, members)).await.is_err() {
                         return false;
                     }
                     Ok(())
@@ -357,6 +380,16 @@ fn log(notice: &Notice) {
             task = %task.short(),
             operator = operator.0,
             "an operator attested two outcomes"
+        ),
+        Notice::ObservationEquivocation(task, operator) => tracing::warn!(
+            task = %task.short(),
+            operator = operator.0,
+            "an operator signed two observations"
+        ),
+        Notice::ProposalEquivocation(task, operator) => tracing::warn!(
+            task = %task.short(),
+            operator = operator.0,
+            "an operator proposed two sets of observations"
         ),
     }
 }

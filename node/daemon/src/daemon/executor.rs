@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
-use lamina_components::{Component, Engine};
+use lamina_components::{Engine, Log, Observed, Service, Task};
 use lamina_node_core::{Event, Execution};
-use lamina_types::{Manifest, ServiceId};
+use lamina_types::{Digest, Manifest, ServiceId, TaskId};
 use tokio::sync::mpsc;
 
 use super::blobs::Blobs;
@@ -16,17 +16,25 @@ use super::blobs::Blobs;
 pub(crate) struct Executor {
     engine: Engine,
     blobs: Blobs,
-    services: RwLock<BTreeMap<ServiceId, Arc<Runnable>>>,
+    services: RwLock<BTreeMap<ServiceId, Service>>,
 }
 
-struct Runnable {
-    component: Component,
-    manifest: Manifest,
+/// What waits for a worker.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// To run, or to reduce the observations that come with it.
+    Execute(Execution),
+    /// To observe.
+    Observe(Execution),
 }
 
-impl std::fmt::Debug for Runnable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Runnable({})", self.manifest.name)
+impl Work {
+    /// What the node is told if this fails.
+    fn failed(&self, reason: &str) -> Event {
+        match self {
+            Self::Execute(execution) => Event::Executed(execution.task, Err(reason.to_owned())),
+            Self::Observe(execution) => Event::Observed(execution.task, Err(reason.to_owned())),
+        }
     }
 }
 
@@ -42,71 +50,80 @@ impl Executor {
 
     /// Checks and compiles a component; takes seconds for a large one.
     pub(crate) fn check(&self, bytes: &[u8]) -> Result<(), lamina_components::Error> {
-        self.engine.load(bytes, &lamina_types::Digest::of(bytes)).map(|_| ())
+        self.engine.load(bytes, &Digest::of(bytes)).map(|_| ())
     }
 
     /// Whether this operator can run what `manifest` describes: its limits are admitted, its component is here.
     pub(crate) fn check_manifest(&self, manifest: &Manifest) -> Result<(), String> {
         self.engine.admit(manifest).map_err(|error| error.to_string())?;
-        let component = &manifest.component;
-        match self.blobs.size(component).map_err(|error| error.to_string())? {
-            Some(size) if size == u64::from(manifest.component_bytes) => Ok(()),
-            Some(size) => Err(format!(
-                "the component has {size} bytes, the manifest says {}",
-                manifest.component_bytes
-            )),
-            None => Err(format!("component {component} isn't here; upload it first")),
+        self.check_blob("the component", &manifest.component, manifest.component_bytes)?;
+        for (name, blob) in &manifest.blobs {
+            self.check_blob(&format!("the blob {name}"), &blob.digest, blob.bytes)?;
+        }
+        Ok(())
+    }
+
+    fn check_blob(&self, what: &str, digest: &Digest, bytes: u32) -> Result<(), String> {
+        match self.blobs.size(digest).map_err(|error| error.to_string())? {
+            Some(size) if size == u64::from(bytes) => Ok(()),
+            Some(size) => Err(format!("{what} has {size} bytes, the manifest says {bytes}")),
+            None => Err(format!("{what} ({digest}) isn't here; upload it first")),
         }
     }
 
     /// Makes a service ready to run; the answer is the event that tells how that went.
-    pub(crate) fn prepare(&self, id: ServiceId, manifest: Manifest) -> Event {
-        let refuse = |reason: String| Event::Prepared(id, Err(reason));
-        if let Err(error) = self.engine.admit(&manifest) {
-            return refuse(error.to_string());
-        }
-        let bytes = match self.blobs.read(&manifest.component) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => return Event::BlobMissing(id),
-            Err(error) => return refuse(format!("reading the component: {error}")),
-        };
-        match self.engine.load(&bytes, &manifest.component) {
-            Ok(component) => {
-                let runnable = Arc::new(Runnable { component, manifest });
+    pub(crate) fn prepare(&self, id: ServiceId, manifest: &Manifest) -> Event {
+        match self.service(manifest) {
+            Ok(service) => {
                 let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
-                services.insert(id, runnable);
+                services.insert(id, service);
                 Event::Prepared(id, Ok(()))
             }
-            Err(error) => refuse(error.to_string()),
+            Err(Unprepared::Missing(digest)) => Event::BlobMissing(id, digest),
+            Err(Unprepared::Refused(reason)) => Event::Prepared(id, Err(reason)),
         }
     }
 
-    /// Starts `workers` threads that run tasks until the sender of `executions` is dropped.
+    fn service(&self, manifest: &Manifest) -> Result<Service, Unprepared> {
+        let refused = |error: lamina_components::Error| Unprepared::Refused(error.to_string());
+        let disk = |error: std::io::Error| Unprepared::Refused(format!("reading a blob: {error}"));
+        self.engine.admit(manifest).map_err(refused)?;
+        let digest = &manifest.component;
+        let bytes = self.blobs.read(digest).map_err(disk)?;
+        let bytes = bytes.ok_or(Unprepared::Missing(*digest))?;
+        let mut blobs = lamina_components::Blobs::default();
+        for (name, blob) in &manifest.blobs {
+            let file = self.blobs.open_blob(&blob.digest).map_err(disk)?;
+            let file = file.ok_or(Unprepared::Missing(blob.digest))?;
+            blobs.insert(name.clone(), file).map_err(disk)?;
+        }
+        let component = self.engine.load(&bytes, digest).map_err(refused)?;
+        component.serve(manifest, blobs).map_err(refused)
+    }
+
+    /// Starts `workers` threads that run tasks until the sender of `work` is dropped.
     pub(crate) fn start(
         self: &Arc<Self>,
         workers: usize,
-        executions: mpsc::Receiver<Execution>,
+        work: mpsc::Receiver<Work>,
         done: &mpsc::UnboundedSender<Event>,
     ) -> std::io::Result<Vec<JoinHandle<()>>> {
-        let executions = Arc::new(Mutex::new(executions));
+        let work = Arc::new(Mutex::new(work));
         (0..workers)
             .map(|i| {
-                let (executor, executions) = (self.clone(), executions.clone());
+                let (executor, work) = (self.clone(), work.clone());
                 let done = done.clone();
                 std::thread::Builder::new().name(format!("worker-{i}")).spawn(move || {
                     loop {
                         let next = {
-                            let mut queue =
-                                executions.lock().unwrap_or_else(PoisonError::into_inner);
+                            let mut queue = work.lock().unwrap_or_else(PoisonError::into_inner);
                             queue.blocking_recv()
                         };
-                        let Some(execution) = next else { return };
+                        let Some(next) = next else { return };
                         // A panic would cost the worker, and the node would wait for it forever.
-                        let run = std::panic::AssertUnwindSafe(|| executor.run(&execution));
-                        let event = std::panic::catch_unwind(run).unwrap_or_else(|_| {
-                            let reason = "this node failed; its log tells why".to_owned();
-                            Event::Executed(execution.task, Err(reason))
-                        });
+                        let run = std::panic::AssertUnwindSafe(|| executor.work(&next));
+                        let event = std::panic::catch_unwind(run)
+                            .unwrap_or_else(|_| next.failed("this node failed; its log tells why"));
                         let _ = done.send(event);
                     }
                 })
@@ -114,29 +131,68 @@ impl Executor {
             .collect()
     }
 
-    fn run(&self, execution: &Execution) -> Event {
+    fn work(&self, work: &Work) -> Event {
+        let (Work::Execute(execution) | Work::Observe(execution)) = work;
         let services = self.services.read().unwrap_or_else(PoisonError::into_inner);
         let Some(service) = services.get(&execution.service).cloned() else {
-            let reason = "the service isn't ready".to_owned();
-            return Event::Executed(execution.task, Err(reason));
+            return work.failed("the service isn't ready");
         };
         drop(services);
-        let Manifest { limits, parameters, .. } = &service.manifest;
-        let run = service.component.run(limits, parameters, &execution.input);
-        for line in &run.log.lines {
-            tracing::debug!(
-                task = %execution.task.short(),
-                level = ?line.level,
-                message = line.message,
-                "the component logged"
-            );
+        let task = Task::new(execution.task, execution.height, &execution.input);
+        match (work, &execution.observations) {
+            (Work::Observe(_), _) if service.is_oracle() => observe(&service, &task),
+            (Work::Execute(_), Some(observations)) if service.is_oracle() => {
+                let observed = observations.iter().map(|observed| Observed {
+                    operator: observed.operator.0,
+                    stake: observed.stake_gwei,
+                    value: observed.value.as_slice().to_vec(),
+                });
+                executed(&task, service.reduce(&task, &observed.collect::<Vec<_>>()))
+            }
+            (Work::Execute(_), None) if !service.is_oracle() => executed(&task, service.run(&task)),
+            _ => work.failed("the service isn't of the kind that its manifest says"),
         }
-        tracing::debug!(
-            task = %execution.task.short(),
-            elapsed_us = u64::try_from(run.elapsed.as_micros()).unwrap_or(u64::MAX),
-            memory_bytes = run.memory_bytes_peak,
-            "ran the task"
-        );
-        Event::Executed(execution.task, run.verdict.map_err(|abstain| abstain.to_string()))
     }
+}
+
+fn executed(task: &Task<'_>, run: lamina_components::Run) -> Event {
+    log_lines(task.id, &run.log);
+    tracing::debug!(
+        task = %task.id.short(),
+        elapsed_us = u64::try_from(run.elapsed.as_micros()).unwrap_or(u64::MAX),
+        memory_bytes = run.memory_bytes_peak,
+        "ran the task"
+    );
+    Event::Executed(task.id, run.verdict.map_err(|abstain| abstain.to_string()))
+}
+
+fn observe(service: &Service, task: &Task<'_>) -> Event {
+    let observation = service.observe(task);
+    log_lines(task.id, &observation.log);
+    for refusal in &observation.refusals {
+        tracing::warn!(task = %task.id.short(), refusal, "the component was refused something");
+    }
+    if let Err(reason) = &observation.value {
+        tracing::warn!(task = %task.id.short(), reason, "nothing was observed");
+    }
+    Event::Observed(task.id, observation.value)
+}
+
+fn log_lines(task: TaskId, log: &Log) {
+    for line in &log.lines {
+        tracing::debug!(
+            task = %task.short(),
+            level = ?line.level,
+            message = line.message,
+            "the component logged"
+        );
+    }
+}
+
+/// Why a service isn't ready to run.
+enum Unprepared {
+    /// The component or a blob isn't here yet.
+    Missing(Digest),
+    /// It can't be run here at all.
+    Refused(String),
 }

@@ -54,6 +54,32 @@ impl Collector for Snapshot {
             ("attestations_verified", "Attestations that held", node.attestations_verified),
             ("attestation_batches", "Checks that these took", node.attestation_batches),
             ("equivocations", "Operators' second outcomes for one task", node.equivocations),
+            ("observations_verified", "Others' observations that held", node.observations_verified),
+            (
+                "observations_failed",
+                "Observations this node failed to make",
+                node.observations_failed,
+            ),
+            (
+                "observation_equivocations",
+                "Operators' second observations for one task",
+                node.observation_equivocations,
+            ),
+            (
+                "observation_sets_proposed",
+                "Sets of observations this node proposed",
+                node.proposals_made,
+            ),
+            (
+                "observation_sets_accepted",
+                "Sets of observations taken to be reduced",
+                node.observation_sets_accepted,
+            ),
+            (
+                "proposal_equivocations",
+                "Proposers' second sets for one task",
+                node.proposal_equivocations,
+            ),
             ("dropped_full", "Messages dropped because a bound was reached", node.dropped_full),
             ("p2p_bans", "Peers that were banned", node.bans),
             ("p2p_requests_in", "Requests that peers made", network.requests_in),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use lamina_certificate::{GENESIS_BYTES_MAX, Genesis, OperatorSet, SecretKey};
-use lamina_components::Engine;
+use lamina_components::{Cache, CacheKey, Engine};
 use lamina_keystore::{KeyDirectory, KeyKind, Passphrase};
 use lamina_node_core::Node;
 use lamina_types::{OperatorIndex, PeerKey, Timestamp};
@@ -60,7 +60,12 @@ pub(crate) async fn run(
     let keys = Keys::unlock(&config)?;
     let index = set.index_of_peer(&keys.peer_key);
     let bls = index.map(|index| keys.bls_key(&set, index)).transpose()?;
-    let engine = Engine::new(config.components.clone())?;
+    check_runtime(&genesis, index)?;
+    let compiled = config.data.join("compiled");
+    let cache_key = CacheKey::derive(&*keys.peer_secret);
+    let cache = Cache::open(&compiled, cache_key, config.tasks.compiled_bytes_max)
+        .with_context(|| format!("creating {}", compiled.display()))?;
+    let engine = Engine::new(config.components.clone())?.with_cache(cache);
     let executor = Arc::new(Executor::new(engine, blobs));
 
     let (done, results) = mpsc::unbounded_channel();
@@ -168,6 +173,19 @@ pub(crate) async fn run(
         Ok(result) => Ok(result?),
         Err(_) => anyhow::bail!("the thread that writes panicked; the log tells why"),
     }
+}
+
+/// Checks that this build runs components by the rules that the network has agreed on: otherwise its outcomes would differ,
+/// and be outvoted. A node that isn't an operator runs none.
+fn check_runtime(genesis: &Genesis, index: Option<OperatorIndex>) -> anyhow::Result<()> {
+    let (ours, agreed) = (lamina_components::runtime(), &genesis.runtime);
+    if index.is_none() || ours == *agreed {
+        return Ok(());
+    }
+    anyhow::bail!(
+        "this build runs components by {ours}, the network has agreed on {agreed}: its outcomes would differ from the \
+         other operators'. Run the build that the network's genesis file was made for"
+    )
 }
 
 /// How long each part may take to end.

@@ -1,25 +1,51 @@
-//! Signs attestations, never two different ones for one task.
+//! Signs attestations, observations and proposals, never two different ones of a kind for one task.
 //!
 //! Before a signature leaves this module, what it's for is on disk, synced, in a file of its own (`signing.redb`). A task
-//! that was signed before gets the same signature again or, for another outcome, a refusal: after a crash or a
+//! that was signed before gets the same signature again or, for something else, a refusal: after a crash or a
 //! restart, too. Whatever waits is recorded in one transaction.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use lamina_certificate::{Attestation, OperatorSet, SecretKey};
+use lamina_certificate::{
+    Attestation, Members, Observation, ObservationSet, OperatorSet, SecretKey,
+};
 use lamina_node_core::Event;
-use lamina_types::{ChainId, Digest, OperatorIndex, TaskId};
+use lamina_types::{ChainId, Digest, ObservationValue, OperatorIndex, TaskId};
 use redb::{Database, ReadableTable as _, TableDefinition};
 use tokio::sync::mpsc;
 
 /// Chain and task.
 type Key = (&'static str, [u8; 32]);
-/// The epoch and the outcome digest that was signed.
+/// The epoch and the digest that was signed.
 type Signed = (u64, [u8; 32]);
 
+/// Outcomes that were attested.
 const ATTESTATIONS: TableDefinition<'_, Key, Signed> = TableDefinition::new("attestations");
+/// Values that were observed.
+const OBSERVATIONS: TableDefinition<'_, Key, Signed> = TableDefinition::new("observations");
+/// Roots of the sets that were proposed.
+const PROPOSALS: TableDefinition<'_, Key, Signed> = TableDefinition::new("proposals");
+
+/// What is to be signed for a task.
+#[derive(Debug)]
+pub(crate) enum ToSign {
+    /// Answered by [`Event::Signed`].
+    Outcome(TaskId, Digest),
+    /// Answered by [`Event::ObservationSigned`].
+    Observation(TaskId, ObservationValue),
+    /// Answered by [`Event::ProposalSigned`].
+    Proposal(TaskId, Box<Members>),
+}
+
+/// What the record knows a signature by.
+#[derive(Clone, Copy)]
+struct Entry {
+    table: TableDefinition<'static, Key, Signed>,
+    task: TaskId,
+    digest: Digest,
+}
 
 /// Signatures that wait for the thread. When it's full the node waits.
 pub(crate) const QUEUE_MAX: usize = 1024;
@@ -48,21 +74,22 @@ impl Signer {
     /// Starts the thread that signs; it ends when the sender of `requests` is dropped.
     pub(crate) fn start(
         self,
-        mut requests: mpsc::Receiver<(TaskId, Digest)>,
+        mut requests: mpsc::Receiver<ToSign>,
         done: mpsc::UnboundedSender<Event>,
     ) -> std::io::Result<JoinHandle<()>> {
         std::thread::Builder::new().name("signer".into()).spawn(move || {
             let mut batch = Vec::with_capacity(BATCH_MAX);
             while requests.blocking_recv_many(&mut batch, BATCH_MAX) > 0 {
-                for (task, result) in self.sign(&std::mem::take(&mut batch)) {
-                    let _ = done.send(Event::Signed(task, result));
+                for event in self.sign(std::mem::take(&mut batch)) {
+                    let _ = done.send(event);
                 }
             }
         })
     }
 
-    fn sign(&self, batch: &[(TaskId, Digest)]) -> Vec<(TaskId, Result<Box<Attestation>, String>)> {
-        let permits = match self.store.record(self.set.chain(), self.set.epoch().0, batch) {
+    fn sign(&self, batch: Vec<ToSign>) -> Vec<Event> {
+        let entries: Vec<Entry> = batch.iter().map(|item| self.entry(item)).collect();
+        let permits = match self.store.record(self.set.chain(), self.set.epoch().0, &entries) {
             Ok(permits) => permits,
             // Nothing is recorded, so nothing may be signed.
             Err(error) => {
@@ -70,16 +97,45 @@ impl Signer {
                 vec![false; batch.len()]
             }
         };
-        let sign = |(task, outcome): &(TaskId, Digest), permit: bool| {
-            if !permit {
-                let reason = "the signing store doesn't allow it: another outcome was signed \
-                              for this task, or the store can't be written";
-                return Err(reason.to_owned());
+        batch.into_iter().zip(permits).map(|(item, permit)| self.answer(item, permit)).collect()
+    }
+
+    fn entry(&self, item: &ToSign) -> Entry {
+        match item {
+            ToSign::Outcome(task, outcome) => {
+                Entry { table: ATTESTATIONS, task: *task, digest: *outcome }
             }
-            let (set, key) = (&self.set, &self.key);
-            Ok(Box::new(Attestation::sign(set, self.operator, key, *task, *outcome)))
+            ToSign::Observation(task, value) => {
+                Entry { table: OBSERVATIONS, task: *task, digest: Digest::of(value.as_slice()) }
+            }
+            ToSign::Proposal(task, members) => {
+                let root = ObservationSet::root_of(&self.set, task, members);
+                Entry { table: PROPOSALS, task: *task, digest: root }
+            }
+        }
+    }
+
+    fn answer(&self, item: ToSign, permit: bool) -> Event {
+        let (set, operator, key) = (&self.set, self.operator, &self.key);
+        let refusal = || {
+            let reason = "the signing store doesn't allow it: something else was signed for this \
+                          task, or the store can't be written";
+            reason.to_owned()
         };
-        batch.iter().zip(permits).map(|(item, permit)| (item.0, sign(item, permit))).collect()
+        match item {
+            ToSign::Outcome(task, outcome) => {
+                let sign = || Box::new(Attestation::sign(set, operator, key, task, outcome));
+                Event::Signed(task, permit.then(sign).ok_or_else(refusal))
+            }
+            ToSign::Observation(task, value) => {
+                let sign = || Box::new(Observation::sign(set, operator, key, task, value));
+                Event::ObservationSigned(task, permit.then(sign).ok_or_else(refusal))
+            }
+            ToSign::Proposal(task, members) => {
+                let sign = || Box::new(ObservationSet::sign(set, operator, key, task, *members));
+                Event::ProposalSigned(task, permit.then(sign).ok_or_else(refusal))
+            }
+        }
     }
 }
 
@@ -96,7 +152,9 @@ impl SigningStore {
             source,
         })?;
         let write = database.begin_write()?;
-        write.open_table(ATTESTATIONS)?;
+        for table in [ATTESTATIONS, OBSERVATIONS, PROPOSALS] {
+            write.open_table(table)?;
+        }
         write.commit()?;
         Ok(Self(database))
     }
@@ -106,21 +164,19 @@ impl SigningStore {
         &self,
         chain: &ChainId,
         epoch: u64,
-        batch: &[(TaskId, Digest)],
+        batch: &[Entry],
     ) -> Result<Vec<bool>, redb::Error> {
         // A commit syncs the file: redb's default durability.
         let write = self.0.begin_write()?;
         let mut permits = Vec::with_capacity(batch.len());
-        {
-            let mut table = write.open_table(ATTESTATIONS)?;
-            for (task, outcome) in batch {
-                let key = (chain.as_str(), task.0);
-                let before = table.get(key)?.map(|entry| entry.value());
-                if before.is_none() {
-                    table.insert(key, (epoch, outcome.0))?;
-                }
-                permits.push(before.is_none_or(|signed| signed == (epoch, outcome.0)));
+        for Entry { table, task, digest } in batch {
+            let mut table = write.open_table(*table)?;
+            let key = (chain.as_str(), task.0);
+            let before = table.get(key)?.map(|entry| entry.value());
+            if before.is_none() {
+                table.insert(key, (epoch, digest.0))?;
             }
+            permits.push(before.is_none_or(|signed| signed == (epoch, digest.0)));
         }
         write.commit()?;
         Ok(permits)
@@ -137,22 +193,36 @@ mod tests {
 
     const TASK: TaskId = TaskId([1; 32]);
 
+    fn entry(table: TableDefinition<'static, Key, Signed>, digest: u8) -> Entry {
+        Entry { table, task: TASK, digest: Digest([digest; 32]) }
+    }
+
     #[test]
     fn a_second_outcome_is_refused_and_the_first_allowed_again() {
         let folder = tempfile::tempdir().unwrap();
         let store = SigningStore::open(folder.path()).unwrap();
-        let (first, second) = (Digest([1; 32]), Digest([2; 32]));
-        let batch = [(TASK, first), (TASK, second), (TASK, first)];
+        let batch = [1, 2, 1].map(|digest| entry(ATTESTATIONS, digest));
         assert_eq!(store.record(&chain(), 0, &batch).unwrap(), [true, false, true]);
+    }
+
+    #[test]
+    fn each_kind_has_a_record_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SigningStore::open(folder.path()).unwrap();
+        let first = [entry(ATTESTATIONS, 1), entry(OBSERVATIONS, 2), entry(PROPOSALS, 3)];
+        assert_eq!(store.record(&chain(), 0, &first).unwrap(), [true; 3]);
+        let second = [entry(ATTESTATIONS, 4), entry(OBSERVATIONS, 4), entry(PROPOSALS, 4)];
+        assert_eq!(store.record(&chain(), 0, &second).unwrap(), [false; 3]);
+        assert_eq!(store.record(&chain(), 0, &first).unwrap(), [true; 3]);
     }
 
     #[test]
     fn the_record_survives_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        let batch = [(TASK, Digest([1; 32]))];
+        let batch = [entry(ATTESTATIONS, 1)];
         SigningStore::open(folder.path()).unwrap().record(&chain(), 0, &batch).unwrap();
         let store = SigningStore::open(folder.path()).unwrap();
-        let other = [(TASK, Digest([2; 32]))];
+        let other = [entry(ATTESTATIONS, 2)];
         assert_eq!(store.record(&chain(), 0, &other).unwrap(), [false]);
         assert_eq!(store.record(&chain(), 1, &batch).unwrap(), [false]);
         let elsewhere = "lamina-test-2".parse().unwrap();

@@ -1,4 +1,4 @@
-//! What a node keeps over a restart: services, requests, outcomes, certificates and peers' addresses, in one redb file.
+//! What a node keeps over a restart: services, requests, observations, outcomes, certificates and peers' addresses, in one redb file.
 //!
 //! A thread of its own writes; whatever waits is written in one transaction, so that a burst costs one sync. Values are the
 //! canonical bytes of their types. `node/DESIGN.md` draws them.
@@ -10,8 +10,8 @@ use borsh::BorshDeserialize as _;
 use lamina_certificate::{CertifiedTask, OperatorSet, TaskCertificate};
 use lamina_node_core::{Event, Record};
 use lamina_types::{
-    Canonical, ChainId, Outcome, ServiceId, ServiceRegistration, SignedTaskRequest, TaskId,
-    Timestamp,
+    Canonical, ChainId, ObservationValue, Outcome, ServiceId, ServiceRegistration,
+    SignedTaskRequest, TaskId, Timestamp,
 };
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
@@ -27,6 +27,8 @@ const SERVICES: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("services"
 const REQUESTS: TableDefinition<'_, Id, (u64, &[u8])> = TableDefinition::new("requests");
 /// Requests in the order of their coming: `accepted ‖ id`.
 const REQUEST_ORDER: TableDefinition<'_, (u64, Id), ()> = TableDefinition::new("request_order");
+/// By task: what this node observed.
+const OBSERVATIONS: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("observations");
 const OUTCOMES: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("outcomes");
 /// By task: when the certificate was complete (microseconds), and the certificate.
 const CERTIFICATES: TableDefinition<'_, Id, (u64, &[u8])> = TableDefinition::new("certificates");
@@ -34,7 +36,7 @@ const CERTIFICATES: TableDefinition<'_, Id, (u64, &[u8])> = TableDefinition::new
 const ADDRESSES: TableDefinition<'_, u8, &[u8]> = TableDefinition::new("addresses");
 
 /// The version of what the tables hold. Another one is refused: there is no migration yet.
-const VERSION: &[u8] = b"1";
+const VERSION: &[u8] = b"2";
 /// Writes that wait for the thread. When it's full the node waits, and stops taking messages: nothing is lost.
 pub(crate) const QUEUE_MAX: usize = 1024;
 /// Most writes in one transaction.
@@ -71,7 +73,7 @@ impl Store {
         Ok(store)
     }
 
-    /// What was kept: services, then requests by age, outcomes, certificates; of ended tasks only the last `ended_max`.
+    /// What was kept: services, then requests by age, observations, outcomes, certificates; of ended tasks only the last `ended_max`.
     pub(crate) fn load(
         &self,
         set: &OperatorSet,
@@ -86,6 +88,7 @@ impl Store {
             records.push(Record::Service(ServiceId(id.value()), Box::new(registration)));
         }
         let requests = read.open_table(REQUESTS)?;
+        let observations = read.open_table(OBSERVATIONS)?;
         let outcomes = read.open_table(OUTCOMES)?;
         let certificates = read.open_table(CERTIFICATES)?;
         let (mut ended, mut ended_count) = (Vec::new(), 0);
@@ -104,6 +107,12 @@ impl Store {
                 ended_count += 1;
             }
             records.push(Record::Request(TaskId(id), Box::new(request), Timestamp(accepted)));
+            // Of an ended task, nobody asks for it.
+            if let (Some(bytes), None) = (observations.get(id)?, &certificate) {
+                let value = ObservationValue::new(bytes.value())
+                    .map_err(|e| Error::Corrupt { table: "observations", reason: e.to_string() })?;
+                records.push(Record::Observation(TaskId(id), Box::new(value)));
+            }
             if let Some(bytes) = outcomes.get(id)? {
                 let outcome = decode::<Outcome>("outcomes", bytes.value())?;
                 records.push(Record::Outcome(TaskId(id), Box::new(outcome)));
@@ -200,6 +209,7 @@ impl Store {
             write.open_table(SERVICES)?;
             write.open_table(REQUESTS)?;
             write.open_table(REQUEST_ORDER)?;
+            write.open_table(OBSERVATIONS)?;
             write.open_table(OUTCOMES)?;
             write.open_table(CERTIFICATES)?;
             write.open_table(ADDRESSES)?;
@@ -216,6 +226,7 @@ impl Store {
             let mut services = write.open_table(SERVICES)?;
             let mut requests = write.open_table(REQUESTS)?;
             let mut order = write.open_table(REQUEST_ORDER)?;
+            let mut observations = write.open_table(OBSERVATIONS)?;
             let mut outcomes = write.open_table(OUTCOMES)?;
             let mut certificates = write.open_table(CERTIFICATES)?;
             let mut addresses = write.open_table(ADDRESSES)?;
@@ -242,6 +253,9 @@ impl Store {
                             }
                             order.insert((at.0, id.0), ())?;
                         }
+                        Record::Observation(id, value) => {
+                            observations.insert(id.0, value.as_slice())?;
+                        }
                         Record::Outcome(id, outcome) => {
                             outcomes.insert(id.0, outcome.to_bytes().as_slice())?;
                         }
@@ -257,6 +271,7 @@ impl Store {
             for (at, id) in oldest_ended(&order, &requests, &certificates, surplus)? {
                 order.remove((at, id))?;
                 requests.remove(id)?;
+                observations.remove(id)?;
                 outcomes.remove(id)?;
                 certificates.remove(id)?;
             }
@@ -339,7 +354,15 @@ mod tests {
         let key = SecretKey::derive(&[1; 32]);
         let (address, peer) = (Address([1; 20]), PeerKey([1; 32]));
         let operators = vec![OperatorRecord::new(&chain_id, address, peer, &key, 1)];
-        (Genesis { chain_id, ethereum_chain_id: 1, operators }, key)
+        (
+            Genesis {
+                chain_id,
+                ethereum_chain_id: 1,
+                runtime: lamina_components::runtime(),
+                operators,
+            },
+            key,
+        )
     }
 
     fn request(nonce: u64, valid_until: Timestamp) -> (TaskId, Record) {

@@ -19,6 +19,7 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, MissedTickBehavior, sleep};
 
 use crate::cli::keys::NewKeys;
+use crate::cli::service::upload_blobs;
 use crate::cli::task::Submitter;
 use crate::client::Client;
 use crate::daemon::{Endpoints, random};
@@ -233,8 +234,12 @@ impl Network {
         let keys = KeyDirectory::new(folder.join("operator-0/keys"));
         let secret = keys.read(KeyKind::Account)?.decrypt(&passphrase)?;
         let account = AccountKey::from_bytes(secret.expose()).context("an account key")?;
-        let genesis =
-            Genesis { chain_id: chain, ethereum_chain_id: ETHEREUM_CHAIN, operators: records };
+        let genesis = Genesis {
+            chain_id: chain,
+            ethereum_chain_id: ETHEREUM_CHAIN,
+            runtime: lamina_components::runtime(),
+            operators: records,
+        };
         let text = serde_json::to_vec_pretty(&genesis)?;
         std::fs::write(folder.join("genesis.json"), text)?;
         Ok(Self { folder: folder.to_owned(), genesis, account, nodes })
@@ -274,10 +279,11 @@ impl Network {
     async fn deploy(&mut self, manifest: &Path, component: &Path) -> anyhow::Result<ServiceId> {
         let bytes = std::fs::read(component)
             .with_context(|| format!("reading the component {}", component.display()))?;
-        let manifest =
-            ManifestSource::read(manifest)?.into_manifest(self.account.address(), &bytes)?;
-        let registration = manifest.register(&self.account, &self.genesis.signing_context());
+        let source = ManifestSource::read(manifest)?;
         let client = self.client(0)?;
+        upload_blobs(&client, &source, manifest, &[], |_| {}).await?;
+        let manifest = source.into_manifest(self.account.address(), &bytes)?;
+        let registration = manifest.register(&self.account, &self.genesis.signing_context());
         client.put_component(bytes).await?;
         let id = client.create_service(&registration).await?;
         let deadline = Instant::now() + START_MAX;
@@ -290,7 +296,8 @@ impl Network {
                 match status {
                     Ok(status) if status == "ready" => break,
                     Ok(status) if status == "refused" => {
-                        anyhow::bail!("operator {index} refuses the service")
+                        let service = client.get(&format!("/v1/services/{id}")).await?;
+                        anyhow::bail!("operator {index} refuses the service: {}", service["reason"])
                     }
                     _ => {}
                 }
@@ -377,7 +384,7 @@ impl Node {
                 "mdns": false,
             },
             "api": { "listen": "127.0.0.1:0" },
-            "components": { "instances_max": 4 },
+            "components": { "instances_max": 4, "http": { "origins": "any" } },
         });
         let path = self.folder.join("lamina.toml");
         std::fs::write(&path, toml::to_string(&config)?)?;
