@@ -7,12 +7,13 @@ mod harness;
 use std::path::Path;
 use std::time::Duration;
 
-use harness::{Network, echo, wait_for};
-use lamina_certificate::{Attestation, Genesis, OperatorSet, SecretKey};
+use harness::price_feed::{PAIR, PriceFeed, cents};
+use harness::{Network, echo, output, wait_for};
+use lamina_certificate::{Attestation, Genesis, Observation, OperatorSet, SecretKey};
 use lamina_keystore::{KeyDirectory, KeyKind, Passphrase};
 use lamina_p2p::{Gossip, Topic, Verdict};
 use lamina_p2p_net::{Config, Event, Handle};
-use lamina_types::{Canonical, Digest, OperatorIndex, TaskId};
+use lamina_types::{Canonical, Digest, ObservationValue, OperatorIndex, TaskId};
 use serde_json::json;
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
@@ -54,6 +55,11 @@ impl Liar {
 
     fn attest(&self, task: TaskId, outcome: Digest) -> Attestation {
         Attestation::sign(&self.set, LIAR, &self.bls, task, outcome)
+    }
+
+    fn observe(&self, task: TaskId, value: &str) -> Observation {
+        let value = ObservationValue::new(value).unwrap();
+        Observation::sign(&self.set, LIAR, &self.bls, task, value)
     }
 
     fn publish(&self, message: &Gossip) {
@@ -128,6 +134,43 @@ async fn a_wrong_answer_does_not_stop_the_right_certificate() {
     assert_ne!(certified["outcome_digest"], lie.to_string());
     let output = certified["outcome"]["result"]["Ok"].as_str().unwrap();
     assert_eq!(hex::decode(&output[2..]).unwrap(), b"the truth");
+    liar.network.shutdown();
+}
+
+/// Whatever one of four says it saw, the certified price is one that an honest operator could have seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lie_does_not_move_the_price_out_of_the_honest_range() {
+    let mut network = Network::prepare(4);
+    let feed = PriceFeed::new(network.folder.path());
+    let mut sections = feed.allowed();
+    sections["p2p"] = json!({ "seen": "10s" });
+    (0..3).for_each(|index| network.start_with(index, &sections));
+    network.wait_until_connected();
+    let mut liar = Liar::join(&network);
+    liar.until("all are connected", |liar| liar.network.metrics().peers_connected == 3).await;
+    let service = network.deploy(0, &feed.manifest, &feed.component);
+    let lies = [
+        r#"{"pair":"ETH/USD","price":"99999999.00000000","sources_used":3}"#,
+        r#"{"pair":"ETH/USD","price":"0.00000001","sources_used":3}"#,
+        r#"{"pair":"BTC/USD","price":"2000.00000000","sources_used":3}"#,
+        "not even JSON",
+    ];
+    let mut heard = 0;
+    for lie in lies {
+        let task = network.submit(0, &service, PAIR);
+        let id = liar.next_task().await;
+        assert_eq!(id.to_string(), task);
+        let observation = liar.observe(id, lie);
+        liar.publish(&Gossip::Observation(Box::new(observation)));
+        let certified = network.certified(1, &task);
+        let result = output(&certified);
+        let (lowest, highest) = feed.range();
+        let price = cents(result["price"].as_str().unwrap());
+        assert!((lowest..=highest).contains(&price), "{lie}: {result} of {lowest} to {highest}");
+        let observations = certified["observations"].as_array().unwrap();
+        heard += observations.iter().filter(|o| o["operator"] == 3 && o["in_set"] == true).count();
+    }
+    assert!(heard > 0, "no lie was among what was reduced");
     liar.network.shutdown();
 }
 

@@ -7,7 +7,7 @@ mod harness;
 use std::fs;
 use std::path::Path;
 
-use harness::{Network, echo, guest, lamina, returning, text, value, with};
+use harness::{Network, echo, guest, lamina, output, returning, text, value, with};
 use lamina_types::testing::vectors;
 use serde_json::{Value, json};
 
@@ -95,11 +95,6 @@ fn two_hundred_messages_are_certified_and_verify_offline() {
             assert_eq!(line["holds"], false, "{line}");
         }
     }
-}
-
-fn output(task: &Value) -> Value {
-    let bytes = task["outcome"]["result"]["Ok"].as_str().expect("an output");
-    serde_json::from_slice(&hex::decode(&bytes[2..]).unwrap()).unwrap()
 }
 
 #[test]

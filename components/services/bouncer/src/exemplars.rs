@@ -3,6 +3,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::Error;
 use crate::model::{self, Blob, EMBEDDING_WIDTH, Embedding, MiniLm, dot};
+use crate::text;
 
 /// Most exemplars of a side: each costs a tenth of a second when the direction is computed.
 pub const EXEMPLARS_MAX: usize = 64;
@@ -99,7 +100,7 @@ struct Written {
 fn mean<B: Blob>(texts: &[String], model: &MiniLm<B>) -> Result<Embedding, model::Error> {
     let mut mean = [0.0; EMBEDDING_WIDTH];
     for text in texts {
-        let embedding = model.embed(text)?;
+        let embedding = model.embed(&text::plain(text).0)?;
         mean.iter_mut().zip(embedding).for_each(|(sum, number)| *sum += number);
     }
     mean.iter_mut().for_each(|sum| *sum /= texts.len() as f32);

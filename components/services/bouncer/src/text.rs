@@ -18,16 +18,19 @@ pub struct Reading {
 }
 
 /// The message and its sentences, as they are and with disguises undone, each text once; and whether that's all of it,
-/// which it isn't if there are more than [`SENTENCES_MAX`] sentences.
+/// which it isn't if there are more than [`SENTENCES_MAX`] sentences or more than three mentions and links. These are left
+/// out, as they tell whom it's for and where it leads, not its tone; but an insult can be written as mentions.
 ///
 /// A sentence is read by itself because friendly ones beside it make up for it otherwise. `vocabulary` tells words from
 /// other rows of letters.
 #[must_use]
 pub fn readings(message: &str, vocabulary: &WordPiece) -> (Vec<Reading>, bool) {
-    let plain = plain(message);
-    let forms = [undisguised(&plain, vocabulary), plain];
-    let sentences = [sentences(&forms[1]), sentences(&forms[0])];
-    let complete = sentences.iter().all(|sentences| sentences.len() <= SENTENCES_MAX);
+    let (plain, left_out) = plain(message);
+    let undisguised = undisguised(&plain, vocabulary);
+    let forms = [plain, undisguised];
+    let sentences = forms.each_ref().map(|form| sentences(form));
+    let complete = left_out <= LEFT_OUT_MAX
+        && sentences.iter().all(|sentences| sentences.len() <= SENTENCES_MAX);
 
     let mut readings: Vec<Reading> = Vec::new();
     let mut push = |text: &str, has_parts| {
@@ -36,7 +39,7 @@ pub fn readings(message: &str, vocabulary: &WordPiece) -> (Vec<Reading>, bool) {
             readings.push(Reading { text, has_parts });
         }
     };
-    for (form, sentences) in forms.iter().rev().zip(&sentences) {
+    for (form, sentences) in forms.iter().zip(&sentences) {
         push(form, sentences.len() > 1);
     }
     for sentence in sentences.iter().flat_map(|sentences| sentences.iter().take(SENTENCES_MAX)) {
@@ -45,15 +48,33 @@ pub fn readings(message: &str, vocabulary: &WordPiece) -> (Vec<Reading>, bool) {
     (readings, complete)
 }
 
-/// The message in lower case, without accents, styles of letters and characters that can't be seen. The encoder's tokeniser
-/// would do most of this; words are to be recognised before.
-fn plain(message: &str) -> String {
+/// The message in lower case, without accents, styles of letters and characters that can't be seen, which the encoder's
+/// tokeniser would mostly do, too, but words are to be recognised before; and without mentions and links, with their number.
+pub(crate) fn plain(message: &str) -> (String, usize) {
     let seen = message.nfkd().filter(|c| {
         !matches!(c.general_category(), GeneralCategory::Format | GeneralCategory::NonspacingMark)
     });
     let space = |c: char| if c.is_whitespace() && c != '\n' { ' ' } else { c };
-    seen.flat_map(char::to_lowercase).map(space).collect()
+    let text: String = seen.flat_map(char::to_lowercase).map(space).collect();
+    let mut left_out = 0;
+    let mut keep = |word: &&str| {
+        left_out += usize::from(is_address(word));
+        !is_address(word)
+    };
+    let line = |line: &str| line.split(' ').filter(&mut keep).collect::<Vec<_>>().join(" ");
+    let lines: Vec<String> = text.lines().map(line).collect();
+    (lines.join("\n"), left_out)
 }
+
+/// Whether a word is a mention or a link; `<url>` is how data sets write one.
+fn is_address(word: &str) -> bool {
+    let word = word.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '@' && c != '<');
+    let begins = |start: &str| word.strip_prefix(start).is_some_and(|rest| !rest.is_empty());
+    ["@", "http://", "https://", "www."].iter().any(|start| begins(start)) || word == "<url>"
+}
+
+/// Most mentions and links that a message has without looking like it's written in them.
+const LEFT_OUT_MAX: usize = 3;
 
 /// The sentences of a text, of at most [`SENTENCE_WORDS_MAX`] words: without full stops, an insult could hide in a long one.
 fn sentences(text: &str) -> Vec<String> {
@@ -296,20 +317,20 @@ mod tests {
     }
 
     fn undone(text: &str) -> String {
-        undisguised(&plain(text), &vocabulary())
+        undisguised(&plain(text).0, &vocabulary())
     }
 
     #[test]
     fn ordinary_text_has_one_form() {
-        let text = "see you at 10:30, bring 2 laptops & $20 @ada, ok? U.S. e.g. x/y b4 1 2 3 4 5";
+        let text =
+            "see you at 10:30, bring 2 laptops & $20, ok? U.S. e.g. x/y b4 1 2 3 4 5 ex4mple.org";
         assert_eq!(undone(text), text.to_lowercase());
         assert_eq!(undone("привет, как дела?"), "привет, как дела?");
-        assert_eq!(undone("https://ex4mple.org @us3r"), "https://ex4mple.org @us3r");
     }
 
     #[test]
     fn invisible_and_styled_letters_are_plain() {
-        assert_eq!(plain("F\u{200b}r\u{ad}ée ＣＯＩＮ 𝐁𝐨𝐥𝐝"), "free coin bold");
+        assert_eq!(plain("F\u{200b}r\u{ad}ée ＣＯＩＮ 𝐁𝐨𝐥𝐝").0, "free coin bold");
     }
 
     #[test]
@@ -343,6 +364,14 @@ mod tests {
         let expected = ["you 1d10t! the i. about", "you idiot! the i. about"];
         let expected = [&expected[..], &["you 1d10t!", "the i. about", "you idiot!"]].concat();
         assert_eq!(texts("You 1d10t! The I. about").0, expected);
+    }
+
+    #[test]
+    fn mentions_and_links_are_left_out() {
+        let message = "@ada .@Bob: mail me@example.org, see https://example.org @ 5";
+        assert_eq!(plain(message), ("mail me@example.org, see @ 5".to_owned(), 3));
+        assert!(texts(message).1);
+        assert!(!texts("@you @are @an @idiot").1);
     }
 
     #[test]

@@ -3,6 +3,8 @@
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "tests may; a benchmark uses it, too")]
 
+pub mod price_feed;
+
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -317,6 +319,12 @@ impl Drop for Network {
             }
         }
     }
+}
+
+/// What a certified task returned, which is JSON.
+pub fn output(task: &Value) -> Value {
+    let bytes = task["outcome"]["result"]["Ok"].as_str().unwrap_or_else(|| panic!("{task}"));
+    serde_json::from_slice(&hex::decode(&bytes[2..]).unwrap()).unwrap()
 }
 
 /// `arguments` and then `more`.
