@@ -27,11 +27,11 @@ pub(crate) fn build(folder: &Path) -> Result<Vec<u8>, Error> {
 fn pinned(folder: &Path) -> Result<String, Error> {
     let path = folder.join("requirements.txt");
     let text = String::from_utf8_lossy(&Error::read(&path)?).into_owned();
-    let versions = text.lines().filter_map(|line| {
+    let mut versions = text.lines().filter_map(|line| {
         let line = line.split('#').next().unwrap_or_default();
         line.trim().strip_prefix("componentize-py==").map(|version| version.trim().to_owned())
     });
-    let version = versions.last().unwrap_or_else(|| COMPONENTIZE_PY.to_owned());
+    let version = versions.next_back().unwrap_or_else(|| COMPONENTIZE_PY.to_owned());
     let is_a_version = |c: char| c.is_ascii_alphanumeric() || c == '.';
     if version.is_empty() || !version.chars().all(is_a_version) || version.contains("..") {
         return Err(Error::Version { path, version });
@@ -46,7 +46,8 @@ fn environment(version: &str) -> Result<PathBuf, Error> {
     let file = |source| Error::File { action: "writing", path: tools.clone(), source };
     fs::create_dir_all(&tools).map_err(file)?;
     // One at a time, whichever process it's in; released with the file.
-    let lock = fs::File::create(environment.with_extension("lock")).map_err(file)?;
+    let lock =
+        fs::File::create(tools.join(format!("componentize-py-{version}.lock"))).map_err(file)?;
     lock.lock().map_err(file)?;
     if environment.join(COMPLETE).is_file() {
         return Ok(environment);

@@ -121,7 +121,7 @@ mod tests {
     use crate::testing;
 
     fn blob(bytes: usize) -> Vec<u8> {
-        (0..bytes).map(|i| (i % 251) as u8).collect()
+        (0..=250).cycle().take(bytes).collect()
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::{FromInput, IntoOutput};
 
 /// Makes the crate an oracle whose `observe` and `reduce` are the given functions.
 ///
-/// `observe` is as a service's function ([`service!`]). `reduce` takes the input and the observations, which are what
+/// `observe` is as a service's function ([`crate::service!`]). `reduce` takes the input and the observations, which are what
 /// `observe` returned at each operator of a quorum, or whatever a lying one made up: see [`Observation`]. Once in a crate.
 ///
 /// ```

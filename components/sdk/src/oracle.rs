@@ -78,8 +78,9 @@ impl Spread {
     /// of 5 finds one in a thousand.
     #[must_use]
     pub fn is_outlier(&self, value: f64, factor: f64) -> bool {
-        // So that what isn't a number is one.
-        !((value - self.median).abs() <= factor * self.deviation)
+        // What isn't a number isn't near, either.
+        let is_near = (value - self.median).abs() <= factor * self.deviation;
+        !is_near
     }
 }
 

@@ -11,6 +11,9 @@ import wit_world
 from componentize_py_types import Err
 from wit_world.imports import log, parameters
 
+# What is done here is done once, when the component is built: compiling this takes a thousand times the fuel of using it.
+BETWEEN_WORDS = re.compile(r"[^a-z0-9\u0080-\U0010ffff]+")
+
 
 class WitWorld(wit_world.WitWorld):
     """What the host calls, by the name that the contract's bindings ask for."""
@@ -46,4 +49,4 @@ def parse(input: bytes) -> str:
 
 def words(text: str) -> list[str]:
     """What stands between blanks and signs. Letters of all alphabets are part of words."""
-    return [word for word in re.split(r"[^a-z0-9\u0080-\U0010ffff]+", text.lower()) if word]
+    return [word for word in BETWEEN_WORDS.split(text.lower()) if word]
