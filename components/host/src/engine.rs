@@ -15,8 +15,9 @@ use crate::imports::{self, Host, interface};
 use crate::observe::{self, Network};
 use crate::{Component, Config, Error, wasi};
 
-/// Most core instances in a component; composed and interpreted ones have a dozen. The same at every operator.
-pub const CORE_INSTANCES_MAX: u32 = 32;
+/// Most core instances in a component; those made from JavaScript have a few, from Python about forty. The same at every
+/// operator.
+pub const CORE_INSTANCES_MAX: u32 = 128;
 /// Most linear memories in a component. The same at every operator.
 pub const MEMORIES_MAX: u32 = 4;
 /// Most tables in a component. The same at every operator.
