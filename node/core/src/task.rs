@@ -9,7 +9,7 @@ use lamina_certificate::{
 };
 use lamina_p2p::{Collector, Gossip, Inserted, Offence, TaskEvidence, Topic, Verdict};
 use lamina_types::{
-    ChainId, Digest, Height, List, ObservationValue, OperatorIndex, Outcome, PeerKey,
+    ChainId, Digest, Height, List, ObservationValue, OperatorIndex, Outcome, PeerKey, Price,
     SignedTaskRequest, TaskId, Timestamp,
 };
 
@@ -160,14 +160,22 @@ impl Task {
     pub(crate) fn summary(&self, id: TaskId, node: &Node) -> TaskView {
         let signers = self.signers(node.set.size());
         let own = self.own.as_ref();
+        let outcome = match &self.certificate {
+            Some(_) => self.certified_outcome(),
+            None => own.map(|(outcome, _)| outcome),
+        };
+        let request = self.request.as_ref().map(|signed| &signed.request);
+        let service = request.and_then(|request| node.services.get(&request.service));
+        let priced = request.zip(outcome).zip(service);
         TaskView {
             id,
             status: self.status(),
-            request: self.request.as_ref().map(|signed| signed.request.clone()),
-            outcome: match &self.certificate {
-                Some(_) => self.certified_outcome().cloned(),
-                None => own.map(|(outcome, _)| outcome.clone()),
-            },
+            request: request.cloned(),
+            outcome: outcome.cloned(),
+            price: priced.map(|((request, outcome), service)| {
+                let limits = &service.registration.manifest.limits;
+                Price::of(limits, request.input.as_slice().len(), outcome)
+            }),
             outcome_digest: match &self.certificate {
                 Some(certificate) => Some(certificate.get().outcome),
                 None => own.map(|(_, digest)| *digest),

@@ -47,6 +47,8 @@ pub struct TaskView {
     pub outcome: Option<Outcome>,
     /// The certified digest; before that, this node's own.
     pub outcome_digest: Option<Digest>,
+    /// What the outcome costs, in units of [`lamina_types::Price`]; absent without outcome, request or service.
+    pub price: Option<u64>,
     /// Why this node doesn't attest.
     pub abstention: Option<Abstention>,
     /// Whether this node came to another outcome than the certified one.

@@ -87,6 +87,20 @@ fn a_genesis_file_that_does_not_hold() {
     assert!(told.contains("operator 0's proof of possession"), "{told}");
 }
 
+/// An operator whose outcomes would be others than everyone else's is told so before it has any.
+#[test]
+fn a_build_that_runs_components_by_other_rules() {
+    let network = Network::prepare(1);
+    let path = network.folder.path().join("genesis.json");
+    let mut genesis: serde_json::Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    genesis["runtime"]["engine"] = "wasmtime 47.0.0".into();
+    genesis["runtime"]["rules"] = format!("0x{}", "ab".repeat(32)).into();
+    fs::write(&path, genesis.to_string()).unwrap();
+    let told = complaint_of(&network, &format!("{KEYS}{P2P}"));
+    assert!(told.contains("wasmtime 47.0.0 with rules abababab"), "{told}");
+    assert!(told.contains("Run the build that the network's genesis file was made for"), "{told}");
+}
+
 #[test]
 fn a_data_folder_in_use() {
     let mut network = Network::prepare(1);

@@ -226,6 +226,16 @@ fn show_text(service: &Value) -> String {
         ("state", format!("{} bytes", plain(&limits["state_bytes"]))),
         ("here", status(service)),
     ]);
+    for (name, blob) in manifest["blobs"].as_object().into_iter().flatten() {
+        let (digest, bytes) = (plain(&blob["digest"]), plain(&blob["bytes"]));
+        text.push_str(&format!("\nblob {name}: {bytes} bytes, {digest}"));
+    }
+    for origin in manifest["oracle"]["origins"].as_array().into_iter().flatten() {
+        text.push_str(&format!("\nreaches {}", plain(origin)));
+    }
+    if let Some(model) = manifest["oracle"]["llm"]["model"].as_str() {
+        text.push_str(&format!("\nasks the language model {model}"));
+    }
     for (name, value) in manifest["parameters"].as_object().into_iter().flatten() {
         text.push_str(&format!("\n\nparameter {name}:\n{}", plain(value)));
     }

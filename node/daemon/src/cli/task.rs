@@ -333,6 +333,7 @@ fn show_text(task: &Value) -> String {
         ("input", readable(&unhex(&request["input"]))),
         ("result", result_text(&task["outcome"])),
         ("fuel", plain(&task["outcome"]["fuel_used"])),
+        ("price", format!("{} units", plain(&task["price"]))),
         ("latency", latency(task).unwrap_or_else(|| "-".into())),
         ("attested by", operators(&task["signers"])),
     ];
@@ -352,6 +353,11 @@ fn show_text(task: &Value) -> String {
                 format!("operator {} ({link}) {}", operator["index"], plain(&operator["address"]));
             pairs.push(("missing", text));
         }
+    }
+    for observation in task["observations"].as_array().into_iter().flatten() {
+        let used = if observation["in_set"] == true { "" } else { " (not reduced)" };
+        let value = readable(&unhex(&observation["value"]));
+        pairs.push(("observed", format!("operator {}{used}: {value}", observation["operator"])));
     }
     if let Some(reason) = task["abstention"]["reason"].as_str() {
         pairs.push(("abstained", format!("this node: {reason}")));

@@ -183,8 +183,8 @@ fn check_runtime(genesis: &Genesis, index: Option<OperatorIndex>) -> anyhow::Res
         return Ok(());
     }
     anyhow::bail!(
-        "this build runs components by {ours}, the network has agreed on {agreed}: its outcomes would differ from the \
-         other operators'. Run the build that the network's genesis file was made for"
+        "this build runs components by {ours}, the network has agreed on {agreed}: its outcomes would differ from \
+         the other operators'. Run the build that the network's genesis file was made for"
     )
 }
 
