@@ -59,7 +59,7 @@ impl ServiceState {
         }
     }
 
-    /// The first keys with `prefix` after `after`: at most `limit`, and of at most [`KEYS_BYTES_MAX`] together.
+    /// The first keys with `prefix` after `after`: at most `limit`, and of at most 64 KiB together.
     #[must_use]
     pub fn keys(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize) -> Vec<Vec<u8>> {
         let start = match after {
