@@ -226,8 +226,11 @@ fn ruled(rules: &Rules, message: &str) -> f32 {
     f32::from(u8::from(moderator::judge(rules, &message).verdict != Verdict::Allow))
 }
 
+/// Its name, and what it makes of a message.
+type Disguise = (&'static str, fn(&str) -> String);
+
 /// What people do to get past a filter.
-const DISGUISES: [(&str, fn(&str) -> String); 4] = [
+const DISGUISES: [Disguise; 4] = [
     ("leetspeak", leetspeak),
     ("letters apart", |text| text.chars().flat_map(|c| [c, ' ']).collect()),
     ("letters of other alphabets", homoglyphs),

@@ -33,4 +33,4 @@ pub use message::{MESSAGE_BYTES_MAX, Message};
 pub use native::{Native, models};
 pub use opinion::{OPINION_TOKENS_MAX, Prompt, opinion};
 pub use parameters::{Opinion, Parameters};
-pub use text::{Reading, SENTENCES_MAX, readings};
+pub use text::{Extent, Reading, SENTENCES_MAX, readings};

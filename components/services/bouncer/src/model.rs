@@ -1,8 +1,8 @@
 //! Two language models, in plain Rust: their files, their tokenisers, their arithmetic.
 //!
 //! A model gives the same bits on each machine, natively and in WebAssembly: sums are taken in a fixed order
-//! ([`mod@arithmetic`]), the functions beyond the basic operations come from `libm`, and nothing is multiplied and added in one
-//! rounding. Files are read through [`Blob`] and never trusted: what isn't as expected is an [`Error`].
+//! (`arithmetic.rs`), the functions beyond the basic operations come from `libm`, and nothing is multiplied and added in
+//! one rounding. Files are read through [`Blob`] and never trusted: what isn't as expected is an [`Error`].
 
 mod arithmetic;
 mod blob;

@@ -41,16 +41,13 @@ impl Prompt {
 /// Asked whether a message is rude, so small a model answers by chance; how it would go on is what it knows.
 ///
 /// # Errors
-/// [`model::Error::Malformed`] if a prompt has more tokens than the model reads.
+/// [`model::Error::Malformed`] if a prompt has no tokens, or more than the model reads.
 pub fn opinion(model: &SmolLm2, prompt: &Prompt, text: &str) -> Result<f32, model::Error> {
     let mut tokens = model.tokeniser().tokens(&format!(" {}", text.trim_start()));
     tokens.truncate(OPINION_TOKENS_MAX);
     let log_probability = |prompt: &str| {
         let prompt = model.tokeniser().tokens_of_prompt(prompt);
-        let Some((last, before)) = prompt.split_last() else { return Ok(0.0) };
-        let mut context = model.begin();
-        model.read(&mut context, before)?;
-        model.log_probability(&mut context, *last, &tokens)
+        model.log_probability(&mut model.begin(), &prompt, &tokens)
     };
     let difference = log_probability(&prompt.rude)? - log_probability(&prompt.normal)?;
     Ok((difference / tokens.len() as f32).clamp(-1.0, 1.0))

@@ -13,8 +13,19 @@ pub const SENTENCES_MAX: usize = 8;
 pub struct Reading {
     /// The text, in lower case.
     pub text: String,
-    /// Whether its sentences are read, too.
-    pub has_parts: bool,
+    /// What it is of the message.
+    pub extent: Extent,
+}
+
+/// How much of a message a reading is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it, which is one sentence.
+    All,
+    /// All of it; its sentences are read, too.
+    Whole,
+    /// One sentence of several.
+    Sentence,
 }
 
 /// The message and its sentences, as they are and with disguises undone, each text once; and whether that's all of it,
@@ -33,17 +44,17 @@ pub fn readings(message: &str, vocabulary: &WordPiece) -> (Vec<Reading>, bool) {
         && sentences.iter().all(|sentences| sentences.len() <= SENTENCES_MAX);
 
     let mut readings: Vec<Reading> = Vec::new();
-    let mut push = |text: &str, has_parts| {
+    let mut push = |text: &str, extent| {
         let text = text.trim().to_owned();
         if readings.iter().all(|reading| reading.text != text) {
-            readings.push(Reading { text, has_parts });
+            readings.push(Reading { text, extent });
         }
     };
     for (form, sentences) in forms.iter().zip(&sentences) {
-        push(form, sentences.len() > 1);
+        push(form, if sentences.len() > 1 { Extent::Whole } else { Extent::All });
     }
     for sentence in sentences.iter().flat_map(|sentences| sentences.iter().take(SENTENCES_MAX)) {
-        push(sentence, false);
+        push(sentence, Extent::Sentence);
     }
     (readings, complete)
 }
@@ -103,13 +114,22 @@ const SENTENCE_WORDS_MAX: usize = 24;
 /// `plain` with common disguises undone: letters that are written apart, signs and letters of other alphabets that stand
 /// for Latin ones, letters that are repeated.
 fn undisguised(plain: &str, vocabulary: &WordPiece) -> String {
-    let lines = plain.lines().map(|line| {
-        let closed = closed_up(line, vocabulary);
-        let words: Vec<String> = closed.split(' ').map(|w| recognised(w, vocabulary)).collect();
-        words.join(" ")
-    });
-    lines.collect::<Vec<_>>().join("\n")
+    let recognised = |text: &str, boldly| {
+        let lines = text.lines().map(|line| {
+            let words = line.split(' ').map(|word| recognised(word, vocabulary, boldly));
+            words.collect::<Vec<_>>().join(" ")
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let closed: Vec<String> = plain.lines().map(|line| closed_up(line, vocabulary)).collect();
+    let closed = closed.join("\n");
+    let text = recognised(&closed, false);
+    let changed = closed.split_whitespace().zip(text.split_whitespace()).filter(|(a, b)| a != b);
+    if changed.count() >= DISGUISED_MIN { recognised(&text, true) } else { text }
 }
+
+/// From so many disguised words on, `4` is likelier a letter than a number.
+const DISGUISED_MIN: usize = 2;
 
 /// Closes up letters that are written apart: `i d i o t`, `i.d.i.o.t`, also several words of them.
 fn closed_up(line: &str, vocabulary: &WordPiece) -> String {
@@ -164,11 +184,11 @@ fn apart(chars: &[char], at: usize) -> Vec<usize> {
 /// Most separators between two words whose letters are apart.
 const GAP_MAX: usize = 3;
 
-/// The words of letters that are apart: a gap unlike the first one is between words, and where all are alike, the
+/// The words of letters that are apart: a gap longer than the others is between words, and where all are alike, the
 /// vocabulary tells.
 fn words_of(chars: &[char], letters: &[usize], vocabulary: &WordPiece) -> String {
-    let gap = |pair: &[usize]| &chars[pair[0] + 1..pair[1]];
-    let usual = gap(&letters[..2]);
+    let gap = |pair: &[usize]| pair[1] - pair[0];
+    let usual = letters.windows(2).map(gap).min().unwrap_or(0);
     let mut words = vec![chars[letters[0]].to_string()];
     for pair in letters.windows(2) {
         if gap(pair) == usual {
@@ -222,34 +242,50 @@ fn unlikelihood(word: &str, vocabulary: &WordPiece) -> Option<f32> {
 
 /// The word that is meant: `1d10t`, `stuuupid`, `sh*t`, a Cyrillic letter in a Latin word.
 ///
-/// It's one of the vocabulary, or else has two Latin letters and not more that stand for one. So mentions, addresses,
-/// numbers and words of other alphabets mostly stay.
-fn recognised(word: &str, vocabulary: &WordPiece) -> String {
+/// It's one of the vocabulary, or else has mostly Latin letters or ones of two alphabets. So mentions, addresses, numbers
+/// and words of other alphabets mostly stay. `boldly`, words of the vocabulary may change, too, which numbers are.
+fn recognised(word: &str, vocabulary: &WordPiece, boldly: bool) -> String {
     let is_part = |c: char| c.is_alphanumeric() || is_sign(c);
     let Some(start) = word.find(is_part) else { return word.to_owned() };
-    let end = word
-        .rfind(is_part)
-        .map_or(word.len(), |at| at + word[at..].chars().next().map_or(0, char::len_utf8));
-    let (before, core, after) = (&word[..start], &word[start..end], &word[end..]);
-    if core.chars().count() < 2 || vocabulary.token(core).is_some() {
-        return word.to_owned();
+    let after = word.rfind(is_part).map_or("", |at| &word[at..]);
+    let after = after.trim_start_matches(is_part);
+    let core = &word[start..word.len() - after.len()];
+    let is_plain = core.chars().count() < 2 || vocabulary.token(core).is_some();
+    match meant(core, vocabulary) {
+        Some(meant) if boldly || !is_plain => format!("{}{meant}{after}", &word[..start]),
+        _ => word.to_owned(),
     }
-    let letters = ['i', 'l'].map(|one| stand_ins(core, one));
-    let candidates =
-        letters.iter().flat_map(|word| [word.clone(), squeezed(word, 2), squeezed(word, 1)]);
-    let candidates = candidates.chain(VOWELS.map(|vowel| stand_ins(core, 'i').replace('*', vowel)));
-    let known = |word: &String| word != core && vocabulary.token(word).is_some();
-    let latin = core.chars().filter(char::is_ascii_lowercase).count();
-    let signs = core.chars().filter(|c| stand_in(*c, 'i').is_some()).count();
-    let is_name = core.starts_with('@') || core.contains(['/', '.']);
-    let [letters, _] = &letters;
-    let meant = match candidates.into_iter().find(known) {
-        Some(word) => word,
-        None if latin >= 2 && latin >= signs && !is_name => squeezed(letters, 2),
-        None => return word.to_owned(),
-    };
-    format!("{before}{meant}{after}")
 }
+
+fn meant(word: &str, vocabulary: &WordPiece) -> Option<String> {
+    let [i, l] = ['i', 'l'].map(|one| stand_ins(word, one));
+    let starred = VOWELS.map(|vowel| i.replace('*', vowel));
+    let candidates = [&i, &l].into_iter().chain(&starred);
+    let mut candidates = candidates.flat_map(|w| [w.clone(), squeezed(w, 2), squeezed(w, 1)]);
+    if let Some(meant) = candidates.find(|meant| meant != word && is_word(meant, vocabulary)) {
+        return Some(meant);
+    }
+    let latin = word.chars().filter(char::is_ascii_lowercase).count();
+    let signs = word.chars().filter(|c| stand_in(*c, 'i').is_some());
+    let foreign = signs.clone().filter(|c| !c.is_ascii()).count();
+    let is_name = word.starts_with('@') || word.contains(['/', '.']);
+    let is_mixed = latin >= 1 && foreign >= 1 || latin >= 2 && latin >= signs.count();
+    let squeezed = squeezed(&i, 2);
+    (is_mixed && !is_name && squeezed != word).then_some(squeezed)
+}
+
+/// Whether the vocabulary has the word, or what it's a form of.
+fn is_word(word: &str, vocabulary: &WordPiece) -> bool {
+    let stems = ENDINGS.iter().filter_map(|ending| word.strip_suffix(ending));
+    let stems = stems.filter(|stem| stem.len() >= STEM_BYTES_MIN);
+    let mut forms = std::iter::once(word).chain(stems);
+    let is_latin = word.bytes().all(|b| b.is_ascii_lowercase());
+    is_latin && forms.any(|form| vocabulary.token(form).is_some())
+}
+
+const ENDINGS: [&str; 6] = ["s", "es", "z", "ed", "in", "ing"];
+/// Shorter ones are in the vocabulary by chance.
+const STEM_BYTES_MIN: usize = 4;
 
 /// For a star in a word; `i` and `u` are what's hidden most.
 const VOWELS: [&str; 5] = ["i", "u", "o", "a", "e"];
@@ -336,8 +372,14 @@ mod tests {
     #[test]
     fn signs_that_stand_for_letters_are_undone() {
         assert_eq!(undone("1D10T! (5TUP1D) sh*t"), "idiot! (stupid) shit");
-        assert_eq!(undone("fr33 cr1pt0 $cam"), "free cripto scam");
+        assert_eq!(undone("fr33 cr1pt0 $cam 1d10t5"), "free cripto scam idiots");
         assert_eq!(undone("ѕtuріd іdіоt"), "stupid idiot");
+    }
+
+    #[test]
+    fn numbers_are_letters_where_letters_are_numbers() {
+        assert_eq!(undone("4 5tup1d 1d10t"), "a stupid idiot");
+        assert_eq!(undone("4 stupid 1d10t"), "4 stupid idiot");
     }
 
     #[test]
@@ -350,6 +392,7 @@ mod tests {
         assert_eq!(undone("hi, i d i o t"), "hi, idiot");
         assert_eq!(undone("i.d.i.o.t s-t-u-p-1-d"), "idiot stupid");
         assert_eq!(undone("y o u  a r e  a n  i d i o t"), "you are an idiot");
+        assert_eq!(undone("i  a r e  a n  i d i o t"), "i are an idiot");
         assert_eq!(undone("y o u a r e a n i d i o t"), "you are an idiot");
     }
 

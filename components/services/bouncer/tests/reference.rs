@@ -97,7 +97,7 @@ fn logits_are_those_of_transformers() {
     model.read(&mut context, before).unwrap();
     for case in &reference.continuations {
         assert_eq!(model.tokeniser().tokens(&case.text), case.tokens);
-        let found = model.log_probability(&mut context.clone(), *last, &case.tokens).unwrap();
+        let found = model.log_probability(&mut context.clone(), &[*last], &case.tokens).unwrap();
         let difference = (found - case.log_probability).abs();
         println!("log probability {found}, difference {difference:e}");
         assert!(difference < LOG_PROBABILITY_TOLERANCE, "{:?}: {found}", case.text);

@@ -4,7 +4,7 @@ use unicode_properties::{GeneralCategoryGroup, UnicodeGeneralCategory as _};
 
 use super::Error;
 
-/// The byte-level tokeniser of SmolLM2: a text's pieces are joined from bytes, the most frequent pairs first.
+/// The byte-level tokeniser of `SmolLM2`: a text's pieces are joined from bytes, the most frequent pairs first.
 ///
 /// Each digit is a piece of its own; else pieces are as in GPT-2: a contraction's end, or letters, digits, or other
 /// signs, with one space before them, or white space.
@@ -87,9 +87,9 @@ impl Bpe {
             let Some((_, token)) = joins.remove(i) else { return tokens };
             tokens.remove(i + 1);
             tokens[i] = token;
-            for neighbour in i.saturating_sub(1)..=i {
-                if let Some(pair) = tokens.get(neighbour..neighbour + 2) {
-                    joins[neighbour] = join(pair);
+            for at in [i.checked_sub(1), Some(i)].into_iter().flatten() {
+                if let Some(pair) = tokens.get(at..at + 2) {
+                    joins[at] = join(pair);
                 }
             }
         }

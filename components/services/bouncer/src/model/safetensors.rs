@@ -77,7 +77,7 @@ fn malformed(reason: String) -> Error {
     Error::Malformed { format: "safetensors", reason }
 }
 
-/// A guess; that of MiniLM has 11 KB.
+/// A guess; that of `MiniLM` has 11 KB.
 const HEADER_BYTES_MAX: u64 = 1 << 20;
 
 #[cfg(test)]

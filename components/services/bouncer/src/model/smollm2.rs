@@ -86,19 +86,23 @@ impl SmolLm2 {
         self.tokens.apply(states)
     }
 
-    /// The logarithm of the probability that `tokens` follow the text, which is to end with `last`.
+    /// Reads on with `before`, and gives the logarithm of the probability that `tokens` follow.
     ///
     /// # Errors
-    /// As of [`Self::read`].
+    /// As of [`Self::read`]; [`Error::Malformed`] if `before` is empty: the model predicts from what it has just read.
     pub fn log_probability(
         &self,
         context: &mut Context,
-        last: u32,
+        before: &[u32],
         tokens: &[u32],
     ) -> Result<f32, Error> {
-        let read: Vec<u32> = std::iter::once(last).chain(tokens.iter().copied()).collect();
-        let states = self.read(context, &read[..tokens.len()])?;
-        let logits = self.logits(&states);
+        let Some(last) = before.len().checked_sub(1) else {
+            let reason = "nothing to predict from".to_owned();
+            return Err(Error::Malformed { format: "tokens", reason });
+        };
+        let read = [before, tokens].concat();
+        let states = self.read(context, &read[..last + tokens.len()])?;
+        let logits = self.logits(&states[last * WIDTH..]);
         let each = logits.chunks_exact(TOKENS).zip(tokens);
         Ok(each.fold(0.0, |sum, (logits, token)| {
             sum + (logits[*token as usize] - log_sum_exp(logits))

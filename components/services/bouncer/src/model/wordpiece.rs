@@ -6,7 +6,7 @@ use super::blob::{self, Blob};
 
 /// Most tokens of a text, with those for its beginning and its end; what exceeds them is dropped.
 ///
-/// MiniLM was trained on 128 and is used with 256.
+/// `MiniLM` was trained on 128 and is used with 256.
 pub const TOKENS_MAX: usize = 256;
 
 /// The tokeniser of BERT without capitals: words are split into the longest pieces that the vocabulary has.
