@@ -60,6 +60,9 @@ mod tests {
     /// Whoever changes what outcomes follow from changes this figure, knowingly.
     #[test]
     fn rules_are_frozen() {
-        assert_eq!(runtime().rules.to_string(), "");
+        assert_eq!(
+            runtime().rules.to_string(),
+            "0x6601a4fdc549a9efcc271391817f2a2baac10dd0105be60e33f1237478669877"
+        );
     }
 }

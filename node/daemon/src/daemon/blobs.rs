@@ -74,6 +74,10 @@ impl Blobs {
 
     /// Keeps a blob. It's whole or not there, whenever the machine stops.
     pub(crate) fn write(&self, bytes: &[u8]) -> Result<Digest, Error> {
+        let digest = Digest::of(bytes);
+        if self.path(&digest).exists() {
+            return Ok(digest);
+        }
         let mut upload = self.upload()?;
         upload.append(bytes)?;
         upload.finish()
