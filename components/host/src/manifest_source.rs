@@ -20,11 +20,11 @@
 //!     language = "en"
 //!     rules = { file = "rules.toml" }
 //!
-//!     # Large data, known by its hash; where it lies is for whoever deploys the service to say.
+//!     ## Large data, known by its hash; where it lies is for whoever deploys the service to say.
 //!     [blobs]
 //!     model = { file = "model.bin", sha256 = "0x2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824", bytes = 5 }
 //!
-//!     # For an oracle only.
+//!     ## For an oracle only.
 //!     [oracle]
 //!     origins = ["https://api.example.org"]
 //! "#;
