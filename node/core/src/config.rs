@@ -17,6 +17,8 @@ pub struct Config {
     pub tasks_remembered_max: usize,
     /// Tasks that run at the same time.
     pub executions_max: usize,
+    /// Observations that are made at the same time, beside the executions.
+    pub observations_max: usize,
     /// Longest validity of a request. Bounds how long an open task stays.
     pub validity_max: Duration,
     /// How often a random peer is asked for what this node lacks.
@@ -45,6 +47,7 @@ impl Default for Config {
             orphans_per_operator_max: 256,
             tasks_remembered_max: 10_000,
             executions_max: 2,
+            observations_max: 8,
             validity_max: Duration::from_secs(24 * 3600),
             sync_interval: Duration::from_secs(2),
             publish_step: Duration::from_millis(40),

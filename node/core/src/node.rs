@@ -39,6 +39,10 @@ pub struct Node {
     pub(crate) ended: VecDeque<TaskId>,
     pub(crate) queue: VecDeque<TaskId>,
     pub(crate) running: usize,
+    /// Oracles' tasks that wait to be observed for. They wait for the world rather than for a core, so slow ones have places
+    /// of their own.
+    pub(crate) to_observe: VecDeque<TaskId>,
+    pub(crate) observing: usize,
     /// Attestations that wait to be verified together.
     pub(crate) pending: Vec<PendingAttestation>,
     pub(crate) rounds: Rounds,
@@ -107,6 +111,8 @@ impl Node {
             ended: VecDeque::new(),
             queue: VecDeque::new(),
             running: 0,
+            to_observe: VecDeque::new(),
+            observing: 0,
             pending: Vec::new(),
             rounds: Rounds::default(),
             questions: Questions::default(),
@@ -209,7 +215,7 @@ impl Node {
     /// How many tasks are open, and how many of those wait for a worker.
     #[must_use]
     pub fn load(&self) -> (usize, usize) {
-        (self.open.len(), self.queue.len())
+        (self.open.len(), self.queue.len() + self.to_observe.len())
     }
 
     /// This node's place in the operator set.

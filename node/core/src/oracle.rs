@@ -258,7 +258,7 @@ impl Rounds {
 /// What this node observes.
 impl Node {
     pub(crate) fn handle_observed(&mut self, id: TaskId, result: Result<ObservationValue, String>) {
-        self.running = self.running.saturating_sub(1);
+        self.observing = self.observing.saturating_sub(1);
         let Some(task) = self.tasks.get_mut(&id) else { return };
         if task.status() != TaskStatus::Open {
             task.stage = Stage::Idle;

@@ -420,14 +420,15 @@ impl Node {
             return;
         }
         let Some(request) = &task.request else { return };
-        let status = self.services.get(&request.request.service).map(|service| &service.status);
-        match status {
+        let service = self.services.get(&request.request.service);
+        let is_oracle = service.is_some_and(|s| s.registration.manifest.oracle.is_some());
+        match service.map(|service| &service.status) {
             Some(ServiceStatus::Ready) if task.round.is_observed() => {
                 task.stage = Stage::Gathering;
             }
             Some(ServiceStatus::Ready) => {
                 task.stage = Stage::Queued;
-                self.queue.push_back(id);
+                if is_oracle { &mut self.to_observe } else { &mut self.queue }.push_back(id);
             }
             Some(ServiceStatus::Refused(reason)) => {
                 let reason = format!("the component is refused: {reason}");
@@ -441,26 +442,37 @@ impl Node {
     }
 
     pub(crate) fn start_executions(&mut self) {
+        while self.observing < self.config.observations_max {
+            let Some(id) = self.to_observe.pop_front() else { break };
+            if let Some(execution) = self.start(id, Stage::Observing) {
+                self.observing += 1;
+                self.act(Action::Observe(execution));
+            }
+        }
         while self.running < self.config.executions_max {
             let Some(id) = self.queue.pop_front() else { return };
-            let open = |task: &&Task| task.status() == TaskStatus::Open;
-            let Some(task) = self.tasks.get(&id).filter(open) else { continue };
-            let (Stage::Queued, Some(request)) = (&task.stage, &task.request) else { continue };
-            let execution = Execution {
-                task: id,
-                service: request.request.service,
-                input: request.request.input.clone(),
-                height: request.request.height,
-                observations: task.round.input(&self.set),
-            };
-            let observes = self.is_oracle(task) == Some(true) && execution.observations.is_none();
-            let Some(task) = self.tasks.get_mut(&id) else { continue };
-            task.stage = if observes { Stage::Observing } else { Stage::Running };
-            task.timeline.started.get_or_insert(self.now);
-            self.running += 1;
-            let run = if observes { Action::Observe } else { Action::Execute };
-            self.act(run(execution));
+            if let Some(execution) = self.start(id, Stage::Running) {
+                self.running += 1;
+                self.act(Action::Execute(execution));
+            }
         }
+    }
+
+    /// Takes a task out of its queue; `None` if it isn't to be run any more.
+    fn start(&mut self, id: TaskId, stage: Stage) -> Option<Execution> {
+        let open = |task: &&mut Task| task.status() == TaskStatus::Open;
+        let task = self.tasks.get_mut(&id).filter(open)?;
+        let (Stage::Queued, Some(request)) = (&task.stage, &task.request) else { return None };
+        let execution = Execution {
+            task: id,
+            service: request.request.service,
+            input: request.request.input.clone(),
+            height: request.request.height,
+            observations: task.round.input(&self.set),
+        };
+        task.stage = stage;
+        task.timeline.started.get_or_insert(self.now);
+        Some(execution)
     }
 
     pub(crate) fn handle_executed(&mut self, id: TaskId, result: Result<Outcome, String>) {

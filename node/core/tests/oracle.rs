@@ -141,6 +141,23 @@ fn without_a_quorum_of_observations_the_reason_is_shown() {
     assert!(network.hosts.iter().all(|host| host.signed_proposals.is_empty()));
 }
 
+/// Sources that never answer take the places of observations, and none of those that run.
+#[test]
+fn slow_sources_do_not_hold_up_other_tasks() {
+    let (mut network, oracle) = oracle();
+    let echo = network.deploy(0);
+    network.hosts.iter_mut().for_each(|host| host.stares = true);
+    let places = u32::try_from(network.config.observations_max).unwrap();
+    for nonce in 0..places + 2 {
+        network.submit(0, oracle, nonce.into());
+    }
+    network.run();
+    assert!(network.hosts.iter().all(|host| host.observed == places));
+    let task = network.submit(1, echo, 1000);
+    network.run();
+    network.assert_certified(&task);
+}
+
 #[test]
 fn a_lie_is_one_observation_among_others() {
     let (mut network, service) = oracle();

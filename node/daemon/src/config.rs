@@ -61,6 +61,8 @@ impl Default for Keys {
 pub(crate) struct Tasks {
     /// Tasks that run at the same time, each on a thread of its own.
     pub(crate) workers: usize,
+    /// Observations that oracles make at the same time. Together with `workers`, no more than `components.instances_max`.
+    pub(crate) observers: usize,
     /// Most tasks without a certificate; further requests are dropped and counted.
     pub(crate) open_max: usize,
     /// Ended tasks that are kept on disk; the oldest are deleted first.
@@ -75,6 +77,7 @@ impl Default for Tasks {
     fn default() -> Self {
         Self {
             workers: 2,
+            observers: 8,
             open_max: 8192,
             kept_max: 100_000,
             components_bytes_max: 4 << 30,

@@ -92,6 +92,8 @@ pub struct Host {
     pub behaviour: Behaviour,
     pub records: Vec<Record>,
     pub sight: Sight,
+    /// Whether what it looks at never answers.
+    pub stares: bool,
     /// How often it looked.
     pub observed: u32,
     pub signed: BTreeMap<TaskId, Digest>,
@@ -147,6 +149,7 @@ impl Network {
             behaviour: honest,
             records: Vec::new(),
             sight: thermometer,
+            stares: false,
             observed: 0,
             signed: BTreeMap::new(),
             signed_observations: BTreeMap::new(),
@@ -434,6 +437,9 @@ impl Network {
             Action::Observe(execution) => {
                 assert_eq!(execution.observations, None);
                 host.observed += 1;
+                if host.stares {
+                    return;
+                }
                 let result = (host.sight)(index);
                 self.wire.push_back((index, Event::Observed(execution.task, result)));
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lamina_node_core::{Action, Command, CommandError, Event, Node, Notice, Reply};
+use lamina_node_core::{Action, Command, CommandError, Event, Execution, Node, Notice, Reply};
 use lamina_p2p::{BAN, Response};
 use lamina_p2p_net::{
     DeliveryId, Event as NetworkEvent, Handle, HandleError, InboundId, RequestError,
@@ -12,7 +12,7 @@ use lamina_p2p_net::{
 use lamina_types::{Digest, PeerKey, Timestamp};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::executor::{Executor, Work};
+use super::executor::Executor;
 use super::now;
 use super::signer::ToSign;
 use super::store::Write;
@@ -102,7 +102,7 @@ pub(crate) struct Driver {
     pub(crate) done: mpsc::UnboundedSender<Event>,
     pub(crate) writes: mpsc::Sender<Write>,
     pub(crate) signatures: mpsc::Sender<ToSign>,
-    pub(crate) executions: mpsc::Sender<Work>,
+    pub(crate) executions: mpsc::Sender<Execution>,
     pub(crate) executor: Arc<Executor>,
     pub(crate) waiting: Waiting,
 }
@@ -287,15 +287,16 @@ impl Driver {
                     Ok(())
                 }
                 Action::Execute(execution) => {
-                    if self.executions.send(Work::Execute(execution)).await.is_err() {
+                    if self.executions.send(execution).await.is_err() {
                         return false;
                     }
                     Ok(())
                 }
                 Action::Observe(execution) => {
-                    if self.executions.send(Work::Observe(execution)).await.is_err() {
-                        return false;
-                    }
+                    let (executor, done) = (self.executor.clone(), self.done.clone());
+                    tokio::task::spawn_blocking(move || {
+                        let _ = done.send(executor.observe(&execution));
+                    });
                     Ok(())
                 }
                 Action::Sign(task, outcome) => {

@@ -19,25 +19,6 @@ pub(crate) struct Executor {
     services: RwLock<BTreeMap<ServiceId, Service>>,
 }
 
-/// What waits for a worker.
-#[derive(Debug)]
-pub(crate) enum Work {
-    /// To run, or to reduce the observations that come with it.
-    Execute(Execution),
-    /// To observe.
-    Observe(Execution),
-}
-
-impl Work {
-    /// What the node is told if this fails.
-    fn failed(&self, reason: &str) -> Event {
-        match self {
-            Self::Execute(execution) => Event::Executed(execution.task, Err(reason.to_owned())),
-            Self::Observe(execution) => Event::Observed(execution.task, Err(reason.to_owned())),
-        }
-    }
-}
-
 impl Executor {
     pub(crate) fn new(engine: Engine, blobs: Blobs) -> Self {
         Self { engine, blobs, services: RwLock::default() }
@@ -101,29 +82,30 @@ impl Executor {
         component.serve(manifest, blobs).map_err(refused)
     }
 
-    /// Starts `workers` threads that run tasks until the sender of `work` is dropped.
+    /// Starts `workers` threads that run tasks until the sender of `executions` is dropped.
     pub(crate) fn start(
         self: &Arc<Self>,
         workers: usize,
-        work: mpsc::Receiver<Work>,
+        executions: mpsc::Receiver<Execution>,
         done: &mpsc::UnboundedSender<Event>,
     ) -> std::io::Result<Vec<JoinHandle<()>>> {
-        let work = Arc::new(Mutex::new(work));
+        let executions = Arc::new(Mutex::new(executions));
         (0..workers)
             .map(|i| {
-                let (executor, work) = (self.clone(), work.clone());
+                let (executor, executions) = (self.clone(), executions.clone());
                 let done = done.clone();
                 std::thread::Builder::new().name(format!("worker-{i}")).spawn(move || {
                     loop {
                         let next = {
-                            let mut queue = work.lock().unwrap_or_else(PoisonError::into_inner);
+                            let mut queue =
+                                executions.lock().unwrap_or_else(PoisonError::into_inner);
                             queue.blocking_recv()
                         };
                         let Some(next) = next else { return };
                         // A panic would cost the worker, and the node would wait for it forever.
-                        let run = std::panic::AssertUnwindSafe(|| executor.work(&next));
+                        let run = std::panic::AssertUnwindSafe(|| executor.run(&next));
                         let event = std::panic::catch_unwind(run)
-                            .unwrap_or_else(|_| next.failed("this node failed; its log tells why"));
+                            .unwrap_or_else(|_| Event::Executed(next.task, Err(FAILED.to_owned())));
                         let _ = done.send(event);
                     }
                 })
@@ -131,17 +113,12 @@ impl Executor {
             .collect()
     }
 
-    fn work(&self, work: &Work) -> Event {
-        let (Work::Execute(execution) | Work::Observe(execution)) = work;
-        let services = self.services.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(service) = services.get(&execution.service).cloned() else {
-            return work.failed("the service isn't ready");
-        };
-        drop(services);
+    fn run(&self, execution: &Execution) -> Event {
+        let refused = |reason: &str| Event::Executed(execution.task, Err(reason.to_owned()));
+        let Some(service) = self.ready(execution) else { return refused(NOT_READY) };
         let task = Task::new(execution.task, execution.height, &execution.input);
-        match (work, &execution.observations) {
-            (Work::Observe(_), _) if service.is_oracle() => observe(&service, &task),
-            (Work::Execute(_), Some(observations)) if service.is_oracle() => {
+        match &execution.observations {
+            Some(observations) if service.is_oracle() => {
                 let observed = observations.iter().map(|observed| Observed {
                     operator: observed.operator.0,
                     stake: observed.stake_gwei,
@@ -149,11 +126,33 @@ impl Executor {
                 });
                 executed(&task, service.reduce(&task, &observed.collect::<Vec<_>>()))
             }
-            (Work::Execute(_), None) if !service.is_oracle() => executed(&task, service.run(&task)),
-            _ => work.failed("the service isn't of the kind that its manifest says"),
+            None if !service.is_oracle() => executed(&task, service.run(&task)),
+            _ => refused(WRONG_KIND),
         }
     }
+
+    /// Observes for an oracle's task, in a thread that may wait.
+    pub(crate) fn observe(&self, execution: &Execution) -> Event {
+        let refused = |reason: &str| Event::Observed(execution.task, Err(reason.to_owned()));
+        let Some(service) = self.ready(execution) else { return refused(NOT_READY) };
+        if !service.is_oracle() {
+            return refused(WRONG_KIND);
+        }
+        let task = Task::new(execution.task, execution.height, &execution.input);
+        let observe = std::panic::AssertUnwindSafe(|| observed(&service, &task));
+        std::panic::catch_unwind(observe).unwrap_or_else(|_| refused(FAILED))
+    }
+
+    fn ready(&self, execution: &Execution) -> Option<Service> {
+        let services = self.services.read().unwrap_or_else(PoisonError::into_inner);
+        services.get(&execution.service).cloned()
+    }
 }
+
+/// What the node is told where this operator can't do its part.
+const FAILED: &str = "this node failed; its log tells why";
+const NOT_READY: &str = "the service isn't ready";
+const WRONG_KIND: &str = "the service isn't of the kind that its manifest says";
 
 fn executed(task: &Task<'_>, run: lamina_components::Run) -> Event {
     log_lines(task.id, &run.log);
@@ -166,7 +165,7 @@ fn executed(task: &Task<'_>, run: lamina_components::Run) -> Event {
     Event::Executed(task.id, run.verdict.map_err(|abstain| abstain.to_string()))
 }
 
-fn observe(service: &Service, task: &Task<'_>) -> Event {
+fn observed(service: &Service, task: &Task<'_>) -> Event {
     let observation = service.observe(task);
     log_lines(task.id, &observation.log);
     for refusal in &observation.refusals {

@@ -88,9 +88,16 @@ pub(crate) async fn run(
     let (network, network_events, network_task) =
         lamina_p2p_net::start(&p2p, &keys.peer_secret, &genesis.chain_id)?;
 
+    let instances_max = usize::try_from(config.components.instances_max).unwrap_or(usize::MAX);
+    let executions_max = config.tasks.workers.max(1);
     let node_config = lamina_node_core::Config {
         tasks_open_max: config.tasks.open_max,
-        executions_max: config.tasks.workers.max(1),
+        executions_max,
+        observations_max: config
+            .tasks
+            .observers
+            .min(instances_max.saturating_sub(executions_max))
+            .max(1),
         ..lamina_node_core::Config::default()
     };
     let records = store.load(&set, node_config.tasks_remembered_max, now())?;

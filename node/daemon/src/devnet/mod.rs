@@ -384,7 +384,7 @@ impl Node {
                 "mdns": false,
             },
             "api": { "listen": "127.0.0.1:0" },
-            "components": { "instances_max": 4, "http": { "origins": "any" } },
+            "components": { "instances_max": 8, "http": { "origins": "any" } },
         });
         let path = self.folder.join("lamina.toml");
         std::fs::write(&path, toml::to_string(&config)?)?;

@@ -271,7 +271,7 @@ impl Node {
                 "mdns": false,
             },
             "api": { "listen": "127.0.0.1:0" },
-            "components": { "instances_max": 2 },
+            "components": { "instances_max": 6 },
             "log": { "filter": "info,lamina=debug,lamina_p2p_net=info" },
         });
         for (name, section) in sections.as_object().into_iter().flatten() {
