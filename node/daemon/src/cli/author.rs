@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::output::{fields, print, readable};
 use super::service::read_component;
+use super::task::InputOptions;
 use crate::config::{Config, Overrides};
 
 /// Most that compiled components take on an author's disk, in bytes.
@@ -144,36 +145,6 @@ impl LocalOptions {
                 engine
             }
         })
-    }
-}
-
-/// What to run it on.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-pub(crate) struct InputOptions {
-    /// The input, as text.
-    #[arg(long, value_name = "TEXT")]
-    input: Option<String>,
-    /// A file with the input.
-    #[arg(long, value_name = "FILE")]
-    input_file: Option<PathBuf>,
-    /// A file with an input on each line. What the service keeps goes from one to the next.
-    #[arg(long, value_name = "FILE")]
-    input_lines: Option<PathBuf>,
-}
-
-impl InputOptions {
-    fn read(&self) -> anyhow::Result<Vec<Input>> {
-        if let Some(text) = &self.input {
-            return Ok(vec![Input::new(text.as_str())?]);
-        }
-        if let Some(path) = &self.input_file {
-            let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
-            return Ok(vec![Input::new(bytes)?]);
-        }
-        let path = self.input_lines.as_deref().context("an input")?;
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        text.lines().filter(|line| !line.is_empty()).map(|line| Ok(Input::new(line)?)).collect()
     }
 }
 

@@ -6,8 +6,9 @@ use lamina_components::ManifestSource;
 use lamina_types::{COMPONENT_BYTES_MAX, ServiceId, ServiceName};
 use serde_json::{Value, json};
 
-use super::author::{self, InputOptions, Lang, LocalOptions, built_component, models_folder};
+use super::author::{self, Lang, LocalOptions, built_component, models_folder};
 use super::output::{fields, plain, print, short, table};
+use super::task::InputOptions;
 use super::{AccountOptions, ApiOptions};
 use crate::client::Client;
 

@@ -85,7 +85,7 @@ pub(crate) struct Submit {
 
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
-struct InputOptions {
+pub(crate) struct InputOptions {
     /// The input itself.
     #[arg(long, value_name = "TEXT")]
     input: Option<String>,
@@ -98,7 +98,8 @@ struct InputOptions {
 }
 
 impl InputOptions {
-    fn read(&self) -> anyhow::Result<Vec<Input>> {
+    /// The inputs, each as long as one can be at most.
+    pub(crate) fn read(&self) -> anyhow::Result<Vec<Input>> {
         let bounded = |bytes: Vec<u8>| {
             Input::new(bytes).with_context(|| format!("an input may have {INPUT_BYTES_MAX} bytes"))
         };
