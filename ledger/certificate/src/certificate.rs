@@ -28,22 +28,33 @@ impl TaskCertificate {
     /// # Errors
     /// [`Error`] names what doesn't hold.
     pub fn verify(self, set: &OperatorSet) -> Result<VerifiedTaskCertificate, Error> {
-        if self.epoch != set.epoch() {
-            return Err(Error::WrongEpoch { certificate: self.epoch, set: set.epoch() });
-        }
-        if self.signers.set_size() != set.size() {
-            return Err(Error::WrongSize { bitmap: self.signers.set_size(), set: set.size() });
-        }
-        let stake_gwei = set.stake_of(&self.signers);
-        if !set.is_quorum(stake_gwei) {
-            return Err(Error::NoQuorum { stake_gwei, of_gwei: set.stake_gwei() });
-        }
+        check_signers(set, self.epoch, &self.signers)?;
         let message = set.attestation_message(&self.task, &self.outcome);
         let key = set.aggregate_key(&self.signers).ok_or(Error::Signature)?;
         if !key.verifies(&message, &self.signature) {
             return Err(Error::Signature);
         }
         Ok(VerifiedTaskCertificate(self))
+    }
+}
+
+/// Checks that `signers` are of `set` and have more than two thirds of its stake.
+pub(crate) fn check_signers(
+    set: &OperatorSet,
+    epoch: EpochNumber,
+    signers: &SignerBitmap,
+) -> Result<(), Error> {
+    if epoch != set.epoch() {
+        return Err(Error::WrongEpoch { certificate: epoch, set: set.epoch() });
+    }
+    if signers.set_size() != set.size() {
+        return Err(Error::WrongSize { bitmap: signers.set_size(), set: set.size() });
+    }
+    let stake_gwei = set.stake_of(signers);
+    if set.is_quorum(stake_gwei) {
+        Ok(())
+    } else {
+        Err(Error::NoQuorum { stake_gwei, of_gwei: set.stake_gwei() })
     }
 }
 
@@ -117,7 +128,10 @@ pub enum Error {
         /// What the set has.
         of_gwei: u64,
     },
-    /// The aggregate isn't the signers' signature on this outcome.
+    /// The certificate is of another checkpoint.
+    #[error("the certificate is of another header")]
+    OtherHeader,
+    /// The aggregate isn't the signers' signature on this.
     #[error("the aggregate signature doesn't hold")]
     Signature,
 }

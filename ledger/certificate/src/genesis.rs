@@ -1,5 +1,5 @@
 use lamina_types::account::SigningContext;
-use lamina_types::{ChainId, EpochNumber, Runtime};
+use lamina_types::{Address, Amount, Asset, ChainId, EpochNumber, Height, Runtime, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::operator_set::{Error as OperatorSetError, OperatorRecord, OperatorSet};
@@ -19,6 +19,81 @@ pub struct Genesis {
     pub runtime: Runtime,
     /// The operators of epoch 0.
     pub operators: Vec<OperatorRecord>,
+    /// What the ledger begins with.
+    #[serde(default)]
+    pub ledger: LedgerGenesis,
+}
+
+/// What the ledger begins with, and what stands for Ethereum while none is connected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LedgerGenesis {
+    /// The time of checkpoint 0, in microseconds since 1970.
+    pub time: Timestamp,
+    /// Time between two checkpoints while operations come, in milliseconds.
+    pub interval_ms: u64,
+    /// Longest time between two checkpoints while nothing happens, in milliseconds.
+    pub idle_interval_ms: u64,
+    /// What operations cost.
+    pub fees: FeeSchedule,
+    /// What accounts have from the start.
+    pub deposits: Vec<Deposit>,
+    /// The operator sets of later epochs, ascending by height.
+    pub epochs: Vec<EpochStart>,
+}
+
+/// What operations cost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeeSchedule {
+    /// What is paid with.
+    pub asset: Asset,
+    /// For each operation.
+    pub base: Amount,
+    /// For each byte of it.
+    pub per_byte: Amount,
+}
+
+/// What an account has from the start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Deposit {
+    /// Whose.
+    pub account: Address,
+    /// Of what.
+    pub asset: Asset,
+    /// How much.
+    pub amount: Amount,
+}
+
+/// The operator set of a later epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EpochStart {
+    /// The first checkpoint that it signs; at least 2, so that the one before announces it.
+    pub height: Height,
+    /// The operators.
+    pub operators: Vec<OperatorRecord>,
+}
+
+impl Default for LedgerGenesis {
+    fn default() -> Self {
+        Self {
+            time: Timestamp(0),
+            interval_ms: 1_000,
+            idle_interval_ms: 60_000,
+            fees: FeeSchedule::default(),
+            deposits: Vec::new(),
+            epochs: Vec::new(),
+        }
+    }
+}
+
+/// No fees: whoever starts a network for others sets them.
+impl Default for FeeSchedule {
+    fn default() -> Self {
+        Self { asset: Asset::Ether, base: Amount::ZERO, per_byte: Amount::ZERO }
+    }
 }
 
 impl Genesis {
@@ -28,6 +103,23 @@ impl Genesis {
     /// [`Error`] names the operator that doesn't hold.
     pub fn operator_set(&self) -> Result<OperatorSet, Error> {
         Ok(OperatorSet::new(self.chain_id.clone(), EpochNumber(0), &self.operators)?)
+    }
+
+    /// The operator sets of all epochs, each with the first checkpoint that it signs, ascending. Checks keys and proofs.
+    ///
+    /// # Errors
+    /// [`Error`] names what doesn't hold.
+    pub fn epochs(&self) -> Result<Vec<(Height, OperatorSet)>, Error> {
+        let mut epochs = vec![(Height(0), self.operator_set()?)];
+        for (epoch, start) in (1..).map(EpochNumber).zip(&self.ledger.epochs) {
+            let (before, _) = epochs.last().expect("one was put in");
+            if start.height <= (*before).max(Height(1)) {
+                return Err(Error::EpochOrder { epoch, height: start.height });
+            }
+            let set = OperatorSet::new(self.chain_id.clone(), epoch, &start.operators)?;
+            epochs.push((start.height, set));
+        }
+        Ok(epochs)
     }
 
     /// What accounts sign for.
@@ -44,4 +136,14 @@ pub enum Error {
     /// Its operators don't make a set.
     #[error("the genesis file's operators don't hold")]
     Operators(#[from] OperatorSetError),
+    /// An epoch that begins before the one before it, or before anyone could announce it.
+    #[error(
+        "epoch {epoch} begins at height {height}: epochs begin one after the other, from height 2 on"
+    )]
+    EpochOrder {
+        /// Which one.
+        epoch: EpochNumber,
+        /// Where it begins.
+        height: Height,
+    },
 }

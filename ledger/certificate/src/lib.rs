@@ -17,6 +17,7 @@ mod bitmap;
 pub mod bls;
 mod certificate;
 mod certified_task;
+mod checkpoint;
 mod genesis;
 mod observation;
 mod operator_set;
@@ -26,11 +27,16 @@ pub use bitmap::SignerBitmap;
 pub use bls::{PublicKey, SecretKey, Signature};
 pub use certificate::{Error as CertificateError, TaskCertificate, VerifiedTaskCertificate};
 pub use certified_task::{CERTIFIED_TASK_BYTES_MAX, CertifiedTask, Error as CertifiedTaskError};
-pub use genesis::{Error as GenesisError, GENESIS_BYTES_MAX, Genesis};
+pub use checkpoint::{Checkpoint, CheckpointCertificate};
+pub use genesis::{
+    Deposit, EpochStart, Error as GenesisError, FeeSchedule, GENESIS_BYTES_MAX, Genesis,
+    LedgerGenesis,
+};
 pub use observation::{
     Error as ObservationSetError, MEMBERS_MAX, Member, Members, Observation, ObservationSet,
     VerifiedObservation, VerifiedObservationSet,
 };
 pub use operator_set::{
-    Error as OperatorSetError, OPERATORS_MAX, Operator, OperatorRecord, OperatorSet,
+    CONSENSUS_OPERATORS_MAX, Error as OperatorSetError, OPERATORS_MAX, Operator, OperatorRecord,
+    OperatorSet,
 };

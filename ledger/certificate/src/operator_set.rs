@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use lamina_types::signing::{Domain, Preimage};
 use lamina_types::{Address, ChainId, Digest, EpochNumber, OperatorIndex, PeerKey, signing};
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +9,10 @@ use crate::bls::{KeySum, PublicKey, SecretKey, Signature};
 
 /// Most operators in a set. Bounds every bitmap and message that grows with the set.
 pub const OPERATORS_MAX: usize = 10_000;
+
+/// Most operators that finalise checkpoints. A certificate of so many is verified on chain for about 220k gas, and their votes
+/// on one checkpoint are about 20,000 messages in a full mesh.
+pub const CONSENSUS_OPERATORS_MAX: usize = 100;
 
 /// What an operator says of itself, not yet checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,17 +136,34 @@ impl OperatorSet {
         if records.is_empty() || records.len() > OPERATORS_MAX {
             return Err(Error::Size { count: records.len() });
         }
+        let check =
+            |(index, record): (u16, &OperatorRecord)| record.check(&chain, OperatorIndex(index));
+        let operators = (0..).zip(records).map(check).collect::<Result<Vec<_>, _>>()?;
+        Self::of_operators(chain, epoch, operators)
+    }
+
+    /// A set of operators whose keys were checked before.
+    ///
+    /// # Errors
+    /// See [`Error`]; never of keys or proofs.
+    pub fn of_operators(
+        chain: ChainId,
+        epoch: EpochNumber,
+        operators: Vec<Operator>,
+    ) -> Result<Self, Error> {
+        if operators.is_empty() || operators.len() > OPERATORS_MAX {
+            return Err(Error::Size { count: operators.len() });
+        }
         let mut set = Self {
             chain,
             epoch,
-            operators: Vec::with_capacity(records.len()),
+            operators: Vec::with_capacity(operators.len()),
             by_peer: BTreeMap::new(),
             stake_gwei: 0,
             key_sum: KeySum::default(),
         };
         let (mut addresses, mut keys) = (BTreeMap::new(), BTreeMap::new());
-        for (index, record) in (0..).map(OperatorIndex).zip(records) {
-            let operator = record.check(&set.chain, index)?;
+        for (index, operator) in (0..).map(OperatorIndex).zip(operators) {
             let earlier = [
                 addresses.insert(operator.address, index),
                 keys.insert(operator.bls.to_bytes(), index),
@@ -156,6 +178,37 @@ impl OperatorSet {
             set.operators.push(operator);
         }
         Ok(set)
+    }
+
+    /// The operators who finalise checkpoints: the [`CONSENSUS_OPERATORS_MAX`] of highest stake (of equal ones those that
+    /// come first), in this set's order.
+    ///
+    /// # Panics
+    /// Never: a part of a set is a set.
+    #[must_use]
+    pub fn consensus_set(&self) -> Self {
+        let mut ranked: Vec<_> = self.iter().collect();
+        ranked.sort_by_key(|(index, operator)| (std::cmp::Reverse(operator.stake_gwei), *index));
+        ranked.truncate(CONSENSUS_OPERATORS_MAX);
+        ranked.sort_by_key(|(index, _)| *index);
+        let operators = ranked.into_iter().map(|(_, operator)| operator.clone()).collect();
+        Self::of_operators(self.chain.clone(), self.epoch, operators).expect("a part of a set")
+    }
+
+    /// The set's root: a hash of its epoch and of each operator's account, keys and stake, in order.
+    #[must_use]
+    pub fn root(&self) -> Digest {
+        let head = Preimage::new(Domain::OperatorSet, &self.chain)
+            .number(self.epoch.0)
+            .number(self.operators.len() as u64);
+        let member = |preimage: Preimage, operator: &Operator| {
+            preimage
+                .fixed(&operator.address.0)
+                .fixed(&operator.peer_key.0)
+                .fixed(&operator.bls.to_bytes())
+                .number(operator.stake_gwei)
+        };
+        self.operators.iter().fold(head, member).digest()
     }
 
     /// The network.
@@ -300,6 +353,24 @@ mod tests {
         let set = set_of(&[record(1, 1), record(2, 1), record(3, 1)]).unwrap();
         assert!(!set.is_quorum(2));
         assert!(set.is_quorum(3));
+    }
+
+    #[test]
+    fn consensus_set_has_the_highest_stakes_in_the_set_s_order() {
+        let stake = |i: u8| if i == 7 { 1 } else { 1 + u64::from(i) };
+        let operators: Vec<_> = (1..=120).map(|i| record(i, stake(i))).collect();
+        let set = set_of(&operators).unwrap();
+        let consensus = set.consensus_set();
+        assert_eq!(usize::from(consensus.size()), CONSENSUS_OPERATORS_MAX);
+        let first = consensus.get(OperatorIndex(0)).unwrap();
+        assert_eq!(first.stake_gwei, 22);
+        assert!(
+            consensus
+                .iter()
+                .zip(consensus.iter().skip(1))
+                .all(|(a, b)| a.1.stake_gwei < b.1.stake_gwei)
+        );
+        assert_ne!(consensus.root(), set.root());
     }
 
     #[test]

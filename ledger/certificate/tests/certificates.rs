@@ -37,6 +37,7 @@ impl Network {
             ethereum_chain_id: 31337,
             runtime: lamina_types::testing::runtime(),
             operators: records,
+            ledger: lamina_certificate::LedgerGenesis::default(),
         };
         let set = genesis.operator_set().unwrap();
         Self { genesis, set, keys }

@@ -14,16 +14,213 @@ use k256::ecdsa::SigningKey;
 
 use crate::{Address, ChainId, Digest};
 
-mod typed_data {
+pub(crate) mod typed_data {
     #![allow(missing_docs, reason = "generated from the Solidity types, which are documented")]
 
     alloy_sol_types::sol! {
         /// Registers a service; `manifest` is the service's identifier.
-        struct RegisterService {
+        struct RegisterManifest {
             bytes32 manifest;
             address owner;
             string name;
             bytes32 component;
+        }
+
+        // Operations; all begin with the same four fields. `asset` is `Asset::to_word`, digests are SHA-256.
+
+        struct Transfer {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            address to;
+            bytes32 asset;
+            uint128 amount;
+        }
+        struct Withdraw {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            address recipient;
+            bytes32 asset;
+            uint128 amount;
+        }
+        struct RegisterService {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            bytes32 service;
+            string name;
+            bytes32 component;
+        }
+        struct UpdateService {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            bytes32 service;
+            bytes32 manifest;
+            string name;
+            bytes32 component;
+        }
+        struct RegisterOperator {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            bytes32 peerKey;
+            bytes blsPublicKey;
+            bytes proofOfPossession;
+            bytes peerSignature;
+        }
+        struct OptIn {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            bytes32 service;
+        }
+        struct OptOut {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            bytes32 service;
+        }
+        struct Commit {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            bytes32 vault;
+            bytes32 service;
+            address operator;
+            bytes32 asset;
+            uint128 amount;
+            uint64 unbondingSeconds;
+            string purpose;
+        }
+        struct Increase {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            bytes32 commitment;
+            uint128 amount;
+        }
+        struct Uncommit {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            bytes32 commitment;
+            uint128 amount;
+        }
+        struct Release {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            bytes32 commitment;
+        }
+        struct FundRewards {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            bytes32 service;
+            bytes32 asset;
+            uint128 amount;
+            uint64 durationSeconds;
+        }
+        struct ClaimRewards {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            bytes32 commitment;
+            bytes32 asset;
+        }
+        struct ClaimParticipation {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            bytes32 service;
+            bytes32 asset;
+        }
+        struct Propose {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            bytes32 service;
+            string change;
+            bytes32 changeDigest;
+            string reason;
+        }
+        struct Vote {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            bytes32 proposal;
+            bool approve;
+        }
+        struct CreateVault {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            string name;
+            bytes32 asset;
+        }
+        struct DepositIntoVault {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            bytes32 vault;
+            uint128 amount;
+        }
+        struct RedeemFromVault {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            bytes32 vault;
+            uint128 shares;
+        }
+        struct RequestLedgerTask {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            bytes32 service;
+            bytes32 inputDigest;
+        }
+        struct RecordTask {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            bytes32 record;
+        }
+        struct SubmitEvidence {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            bytes32 evidence;
+        }
+        struct DeliverDatagram {
+            address account;
+            uint64 sequence;
+            uint64 validUntil;
+            uint128 feeMax;
+            bytes32 datagram;
         }
 
         /// Asks for a run of a service; `inputDigest` is the SHA-256 of the input.
@@ -37,7 +234,7 @@ mod typed_data {
         }
     }
 }
-pub(crate) use typed_data::{RegisterService, RequestTask};
+pub(crate) use typed_data::{RegisterManifest, RequestTask};
 
 /// The network as wallets see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,6 +306,12 @@ impl AccountSignature {
             Ok(signature) if v_is_plain && signature.normalize_s().is_none() => Ok(Self(bytes)),
             _ => Err(Error::NotCanonical),
         }
+    }
+
+    /// `r ‖ s ‖ v`.
+    #[must_use]
+    pub const fn to_bytes(&self) -> [u8; 65] {
+        self.0
     }
 
     /// The account that signed `digest`.

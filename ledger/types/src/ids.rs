@@ -17,7 +17,7 @@ macro_rules! fixed_bytes {
     ($(#[$doc:meta])* $name:ident, $bytes:literal) => {
         $(#[$doc])*
         #[derive(
-            Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
+            Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize, BorshDeserialize,
         )]
         pub struct $name(pub [u8; $bytes]);
 
@@ -83,6 +83,30 @@ fixed_bytes! {
 fixed_bytes! {
     /// A task: the hash of what is to be run, on what, for whom, as of which height.
     TaskId, 32
+}
+fixed_bytes! {
+    /// An operation: the EIP-712 digest that its account signs.
+    OperationId, 32
+}
+fixed_bytes! {
+    /// A commitment: the identifier of the operation that made it.
+    CommitmentId, 32
+}
+fixed_bytes! {
+    /// A proposal: the identifier of the operation that made it.
+    ProposalId, 32
+}
+fixed_bytes! {
+    /// A vault: the identifier of the operation that made it.
+    VaultId, 32
+}
+fixed_bytes! {
+    /// A change of a book: the digest that its author signs.
+    ChangeId, 32
+}
+fixed_bytes! {
+    /// A checkpoint: the hash of its header.
+    HeaderId, 32
 }
 fixed_bytes! {
     /// An account: an Ethereum address.

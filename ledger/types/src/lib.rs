@@ -10,7 +10,10 @@
 pub mod account;
 pub mod canonical;
 mod chain;
+mod change;
+mod checkpoint;
 mod ids;
+pub mod operation;
 mod origin;
 mod price;
 mod runtime;
@@ -20,12 +23,23 @@ mod task;
 #[cfg(feature = "test-utils")]
 pub mod testing;
 mod time;
+mod value;
 
 pub use account::{AccountKey, AccountSignature};
 pub use canonical::{Bytes, Canonical, List, Text};
 pub use chain::ChainId;
+pub use change::{BookId, CHANGE_BYTES_MAX, CHANGE_OPERATIONS_MAX, Change, ChangeHead, VolumeId};
+pub use checkpoint::{
+    BookCut, CUT_BOOKS_MAX, CUT_BYTES_MAX, CUT_LANES_MAX, CheckpointHeader, Cut, EthereumBlock,
+    LaneHead,
+};
 pub use ids::{
-    Address, Digest, EpochNumber, Hasher, Height, OperatorIndex, PeerKey, ServiceId, TaskId,
+    Address, ChangeId, CommitmentId, Digest, EpochNumber, Hasher, HeaderId, Height, OperationId,
+    OperatorIndex, PeerKey, ProposalId, ServiceId, TaskId, VaultId,
+};
+pub use operation::{
+    Action, OPERATION_BYTES_MAX, Operation, OperatorKeys, Purpose, RewardSource, ServiceChange,
+    SignedOperation, TaskRecord,
 };
 pub use origin::{InvalidOrigin, Origin};
 pub use price::Price;
@@ -40,3 +54,4 @@ pub use task::{
     Outcome, Output, Reason, SignedTaskRequest, StateTransition, TaskRequest, Trap,
 };
 pub use time::Timestamp;
+pub use value::{Amount, Asset, InvalidAsset};

@@ -5,7 +5,7 @@ use std::io;
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
-use crate::account::{self, AccountKey, AccountSignature, RegisterService, SigningContext};
+use crate::account::{self, AccountKey, AccountSignature, RegisterManifest, SigningContext};
 use crate::signing::{Domain, Preimage};
 use crate::{Address, Canonical, ChainId, Digest, List, Origin, ServiceId, Text};
 
@@ -167,6 +167,12 @@ impl Manifest {
         ServiceId(digest.0)
     }
 
+    /// SHA-256 of its canonical bytes.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&self.to_bytes())
+    }
+
     /// The manifest with its owner's consent.
     #[must_use]
     pub fn register(self, key: &AccountKey, context: &SigningContext) -> ServiceRegistration {
@@ -207,7 +213,7 @@ impl Manifest {
     }
 
     fn signing_digest(&self, context: &SigningContext) -> Digest {
-        context.digest(&RegisterService {
+        context.digest(&RegisterManifest {
             manifest: self.service_id(&context.chain).0.into(),
             owner: self.owner.0.into(),
             name: self.name.to_string(),
@@ -225,7 +231,7 @@ impl Canonical for Manifest {
 pub struct ServiceRegistration {
     /// What the service is.
     pub manifest: Manifest,
-    /// The owner's signature (EIP-712, `RegisterService`).
+    /// The owner's signature (EIP-712, `RegisterManifest`).
     pub signature: AccountSignature,
 }
 

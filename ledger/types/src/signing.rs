@@ -6,7 +6,9 @@
 
 use sha2::{Digest as _, Sha256};
 
-use crate::{Address, ChainId, Digest, EpochNumber, OperatorIndex, TaskId};
+use crate::{
+    Address, ChainId, Digest, EpochNumber, HeaderId, Height, OperatorIndex, PeerKey, TaskId,
+};
 
 /// What a digest is for. A signature made for one purpose never verifies for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +30,20 @@ pub enum Domain {
     Proposal,
     /// An operator's BLS signature that shows that it holds the key which it registers.
     ProofOfPossession,
+    /// The same of its node's ed25519 key.
+    PeerPossession,
+    /// A change of a book: its identifier, which its author signs with ed25519.
+    Change,
+    /// A checkpoint's header.
+    Checkpoint,
+    /// An operator's BLS vote that finalises a checkpoint, or none of its round.
+    Precommit,
+    /// An operator's ed25519 vote that comes before it.
+    Prevote,
+    /// An operator's ed25519 signature on a checkpoint that it proposes.
+    CheckpointProposal,
+    /// The root of an operator set.
+    OperatorSet,
 }
 
 impl Domain {
@@ -43,6 +59,13 @@ impl Domain {
             Self::ObservationSet => pad(b"lamina/observation-set/v1"),
             Self::Proposal => pad(b"lamina/proposal/v1"),
             Self::ProofOfPossession => pad(b"lamina/proof-of-possession/v1"),
+            Self::PeerPossession => pad(b"lamina/peer-possession/v1"),
+            Self::Change => pad(b"lamina/change/v1"),
+            Self::Checkpoint => pad(b"lamina/checkpoint/v1"),
+            Self::Precommit => pad(b"lamina/precommit/v1"),
+            Self::Prevote => pad(b"lamina/prevote/v1"),
+            Self::CheckpointProposal => pad(b"lamina/checkpoint-proposal/v1"),
+            Self::OperatorSet => pad(b"lamina/operator-set/v1"),
         }
     }
 }
@@ -158,6 +181,74 @@ pub fn proof_of_possession(
         .digest()
 }
 
+/// What an operator signs with its node's key to show that it holds it.
+#[must_use]
+pub fn peer_possession(chain: &ChainId, operator: &Address, key: &PeerKey) -> Digest {
+    Preimage::new(Domain::PeerPossession, chain).fixed(&operator.0).fixed(&key.0).digest()
+}
+
+/// The second vote on a checkpoint, BLS: it names no operator, so the votes of a quorum add up to one signature.
+/// `header` is `None` for a vote on none of the round's proposals.
+#[must_use]
+pub fn precommit(
+    chain: &ChainId,
+    epoch: EpochNumber,
+    height: Height,
+    round: u32,
+    header: Option<&HeaderId>,
+) -> Digest {
+    vote(Domain::Precommit, chain, epoch, height, round, header)
+}
+
+/// The first vote on a checkpoint, ed25519.
+#[must_use]
+pub fn prevote(
+    chain: &ChainId,
+    epoch: EpochNumber,
+    height: Height,
+    round: u32,
+    header: Option<&HeaderId>,
+) -> Digest {
+    vote(Domain::Prevote, chain, epoch, height, round, header)
+}
+
+fn vote(
+    domain: Domain,
+    chain: &ChainId,
+    epoch: EpochNumber,
+    height: Height,
+    round: u32,
+    header: Option<&HeaderId>,
+) -> Digest {
+    Preimage::new(domain, chain)
+        .number(epoch.0)
+        .number(height.0)
+        .number(round.into())
+        .fixed(&[u8::from(header.is_some())])
+        .fixed(&header.map_or([0; 32], |id| id.0))
+        .digest()
+}
+
+/// What the proposer of a round signs, ed25519. `valid_round` is the round in which the header had a quorum's prevotes.
+#[must_use]
+pub fn checkpoint_proposal(
+    chain: &ChainId,
+    epoch: EpochNumber,
+    height: Height,
+    round: u32,
+    valid_round: Option<u32>,
+    header: &HeaderId,
+) -> Digest {
+    Preimage::new(Domain::CheckpointProposal, chain)
+        .number(epoch.0)
+        .number(height.0)
+        .number(round.into())
+        .fixed(&[u8::from(valid_round.is_some())])
+        .number(valid_round.unwrap_or(0).into())
+        .fixed(&header.0)
+        .digest()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,6 +268,13 @@ mod tests {
             Domain::ObservationSet,
             Domain::Proposal,
             Domain::ProofOfPossession,
+            Domain::PeerPossession,
+            Domain::Change,
+            Domain::Checkpoint,
+            Domain::Precommit,
+            Domain::Prevote,
+            Domain::CheckpointProposal,
+            Domain::OperatorSet,
         ]
         .map(Domain::tag);
         let distinct: std::collections::BTreeSet<_> = tags.iter().collect();

@@ -46,10 +46,44 @@ impl TaskRequest {
     /// The task's identifier.
     #[must_use]
     pub fn task_id(&self, chain: &ChainId) -> TaskId {
+        self.fields().task_id(chain)
+    }
+
+    /// The request with its requester's consent.
+    #[must_use]
+    pub fn sign(self, key: &AccountKey, context: &SigningContext) -> SignedTaskRequest {
+        let signature = key.sign(&self.fields().signing_digest(context));
+        SignedTaskRequest { request: self, signature }
+    }
+
+    fn fields(&self) -> RequestFields {
+        RequestFields {
+            service: self.service,
+            input: Digest::of(self.input.as_slice()),
+            requester: self.requester,
+            nonce: self.nonce,
+            height: self.height,
+            valid_until: self.valid_until,
+        }
+    }
+}
+
+/// A request by its input's digest: what is signed, and what the ledger records.
+pub(crate) struct RequestFields {
+    pub(crate) service: ServiceId,
+    pub(crate) input: Digest,
+    pub(crate) requester: Address,
+    pub(crate) nonce: u64,
+    pub(crate) height: Height,
+    pub(crate) valid_until: Timestamp,
+}
+
+impl RequestFields {
+    pub(crate) fn task_id(&self, chain: &ChainId) -> TaskId {
         let digest = Preimage::new(Domain::Task, chain)
             .fixed(&self.service.0)
             .fixed(&[TRIGGER_REQUEST])
-            .fixed(&Digest::of(self.input.as_slice()).0)
+            .fixed(&self.input.0)
             .fixed(&self.requester.0)
             .number(self.nonce)
             .number(self.height.0)
@@ -58,22 +92,25 @@ impl TaskRequest {
         TaskId(digest.0)
     }
 
-    /// The request with its requester's consent.
-    #[must_use]
-    pub fn sign(self, key: &AccountKey, context: &SigningContext) -> SignedTaskRequest {
-        let signature = key.sign(&self.signing_digest(context));
-        SignedTaskRequest { request: self, signature }
-    }
-
     fn signing_digest(&self, context: &SigningContext) -> Digest {
         context.digest(&RequestTask {
             service: self.service.0.into(),
-            inputDigest: Digest::of(self.input.as_slice()).0.into(),
+            inputDigest: self.input.0.into(),
             requester: self.requester.0.into(),
             nonce: self.nonce,
             height: self.height.0,
             validUntil: self.valid_until.0,
         })
+    }
+
+    /// Checks the requester's signature.
+    pub(crate) fn verify(
+        &self,
+        signature: &AccountSignature,
+        context: &SigningContext,
+    ) -> Result<TaskId, account::Error> {
+        signature.verify(&self.signing_digest(context), self.requester)?;
+        Ok(self.task_id(&context.chain))
     }
 }
 
@@ -95,9 +132,7 @@ impl SignedTaskRequest {
     /// # Errors
     /// [`account::Error`].
     pub fn verify(&self, context: &SigningContext) -> Result<TaskId, account::Error> {
-        let digest = self.request.signing_digest(context);
-        self.signature.verify(&digest, self.request.requester)?;
-        Ok(self.request.task_id(&context.chain))
+        self.request.fields().verify(&self.signature, context)
     }
 }
 

@@ -185,6 +185,7 @@ fn operators() -> (OperatorSet, Vec<SecretKey>) {
         ethereum_chain_id: 31337,
         runtime: lamina_components::runtime(),
         operators,
+        ledger: lamina_certificate::LedgerGenesis::default(),
     };
     (genesis.operator_set().expect("records that hold"), keys)
 }

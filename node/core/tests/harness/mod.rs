@@ -143,6 +143,7 @@ impl Network {
             ethereum_chain_id: 31337,
             runtime: lamina_types::testing::runtime(),
             operators: records,
+            ledger: lamina_certificate::LedgerGenesis::default(),
         };
         let host = || Host {
             node: None,

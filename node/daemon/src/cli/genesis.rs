@@ -52,6 +52,7 @@ impl Verb {
                     ethereum_chain_id,
                     runtime: lamina_components::runtime(),
                     operators,
+                    ledger: lamina_certificate::LedgerGenesis::default(),
                 };
                 genesis.operator_set()?;
                 let file = std::fs::File::create_new(&output)

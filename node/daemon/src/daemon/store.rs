@@ -360,6 +360,7 @@ mod tests {
                 ethereum_chain_id: 1,
                 runtime: lamina_components::runtime(),
                 operators,
+                ledger: lamina_certificate::LedgerGenesis::default(),
             },
             key,
         )

@@ -239,6 +239,7 @@ impl Network {
             ethereum_chain_id: ETHEREUM_CHAIN,
             runtime: lamina_components::runtime(),
             operators: records,
+            ledger: lamina_certificate::LedgerGenesis::default(),
         };
         let text = serde_json::to_vec_pretty(&genesis)?;
         std::fs::write(folder.join("genesis.json"), text)?;

@@ -1,0 +1,1 @@
+//! Books: signed operations as Automerge documents, and the cuts through them.

@@ -1,0 +1,1 @@
+//! Finality: the consensus on checkpoints.
