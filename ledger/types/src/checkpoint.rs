@@ -11,8 +11,8 @@ use crate::{
 pub const CUT_BOOKS_MAX: usize = 512;
 /// Most lanes of one book that a cut moves: as many as there are operators who write.
 pub const CUT_LANES_MAX: usize = 1024;
-/// Longest cut, in bytes. It travels with a proposal, in one gossip message.
-pub const CUT_BYTES_MAX: usize = 96 * 1024;
+/// Longest cut, in bytes: about 650 lanes. It travels with a proposal, in one gossip message of 64 KiB.
+pub const CUT_BYTES_MAX: usize = 48 * 1024;
 
 /// A block of Ethereum.
 #[derive(

@@ -54,4 +54,4 @@ pub use task::{
     Outcome, Output, Reason, SignedTaskRequest, StateTransition, TaskRequest, Trap,
 };
 pub use time::Timestamp;
-pub use value::{Amount, Asset, InvalidAsset};
+pub use value::{Amount, Asset, InvalidAsset, Voucher};

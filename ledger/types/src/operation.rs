@@ -384,6 +384,10 @@ impl Operation {
             | Action::Uncommit { amount, .. }
             | Action::DepositIntoVault { amount, .. }
             | Action::RedeemFromVault { shares: amount, .. } => something(amount),
+            Action::Commit { vault: Some(VaultId(id)), .. } if *id == [0; 32] => {
+                // A wallet signs the same for it as for no vault.
+                Err(Error::NoVault)
+            }
             Action::Commit { amount, unbonding_s, .. } => {
                 something(amount)?;
                 within("unbonding_s", *unbonding_s, 1, UNBONDING_S_MAX)
@@ -686,6 +690,9 @@ pub enum Error {
     /// An amount is zero.
     #[error("the amount is zero")]
     Nothing,
+    /// A vault that can't be: no vault at all is meant.
+    #[error("no vault has the identifier zero; leave it out")]
+    NoVault,
     /// A service is registered by its owner.
     #[error("the manifest's owner isn't the account that signs")]
     OtherOwner,

@@ -44,6 +44,8 @@ pub enum Domain {
     CheckpointProposal,
     /// The root of an operator set.
     OperatorSet,
+    /// What an operator signed twice: the identifier of an offence.
+    Offence,
 }
 
 impl Domain {
@@ -66,6 +68,7 @@ impl Domain {
             Self::Prevote => pad(b"lamina/prevote/v1"),
             Self::CheckpointProposal => pad(b"lamina/checkpoint-proposal/v1"),
             Self::OperatorSet => pad(b"lamina/operator-set/v1"),
+            Self::Offence => pad(b"lamina/offence/v1"),
         }
     }
 }
@@ -275,6 +278,7 @@ mod tests {
             Domain::Prevote,
             Domain::CheckpointProposal,
             Domain::OperatorSet,
+            Domain::Offence,
         ]
         .map(Domain::tag);
         let distinct: std::collections::BTreeSet<_> = tags.iter().collect();

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::io;
 use std::str::FromStr;
 
 use borsh::{BorshDeserialize, BorshSerialize};
@@ -96,13 +97,37 @@ pub enum Asset {
     Ether,
     /// The ERC-20 token of this contract.
     Erc20(Address),
-    /// A voucher: SHA-256 of the token's path and base denomination (ADR-001 of ibc-go).
-    Ibc([u8; 32]),
+    /// A voucher for a token of another chain.
+    Ibc(Voucher),
+}
+
+/// SHA-256 of a token's path and base denomination (ADR-001 of ibc-go), with its first bit set: so a voucher is one word
+/// that no address is, and has one form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, BorshSerialize)]
+pub struct Voucher([u8; 32]);
+
+impl Voucher {
+    /// The voucher of the token with this hash.
+    #[must_use]
+    pub const fn new(mut hash: [u8; 32]) -> Self {
+        hash[0] |= 0x80;
+        Self(hash)
+    }
+}
+
+impl BorshDeserialize for Voucher {
+    fn deserialize_reader<R: io::Read>(reader: &mut R) -> io::Result<Self> {
+        let hash = <[u8; 32]>::deserialize_reader(reader)?;
+        if hash[0] & 0x80 == 0 {
+            return Err(io::Error::other("a voucher's first bit is set"));
+        }
+        Ok(Self(hash))
+    }
 }
 
 impl Asset {
-    /// The asset as the one word that Solidity and EIP-712 know: zero for ether, the contract's address, or the voucher's
-    /// hash under a leading bit that no address has.
+    /// The asset as the one word that Solidity and EIP-712 know: zero for ether, the contract's address after a one, or
+    /// the voucher's hash.
     #[must_use]
     pub fn to_word(self) -> [u8; 32] {
         let mut word = [0; 32];
@@ -112,12 +137,22 @@ impl Asset {
                 word[11] = 1;
                 word[12..].copy_from_slice(&address.0);
             }
-            Self::Ibc(hash) => {
-                word = hash;
-                word[0] |= 0x80;
-            }
+            Self::Ibc(voucher) => word = voucher.0,
         }
         word
+    }
+
+    /// The asset with this word; `None` if none has it.
+    #[must_use]
+    pub fn from_word(word: [u8; 32]) -> Option<Self> {
+        let mut address = [0; 20];
+        address.copy_from_slice(&word[12..]);
+        let asset = match (word[0] & 0x80, word[11]) {
+            (0x80, _) => Self::Ibc(Voucher(word)),
+            (_, 0) => Self::Ether,
+            _ => Self::Erc20(Address(address)),
+        };
+        (asset.to_word() == word).then_some(asset)
     }
 }
 
@@ -126,14 +161,16 @@ impl fmt::Display for Asset {
         match self {
             Self::Ether => f.write_str("ether"),
             Self::Erc20(address) => write!(f, "erc20:{address}"),
-            Self::Ibc(hash) => write!(f, "ibc:0x{}", hex::encode(hash)),
+            Self::Ibc(voucher) => write!(f, "ibc:0x{}", hex::encode(voucher.0)),
         }
     }
 }
 
 /// Text that names no asset.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("an asset is `ether`, `erc20:` and an address, or `ibc:` and a hash of 32 bytes")]
+#[error(
+    "an asset is `ether`, `erc20:` and an address, or `ibc:` and a hash of 32 bytes, its first bit set"
+)]
 pub struct InvalidAsset;
 
 impl FromStr for Asset {
@@ -145,7 +182,11 @@ impl FromStr for Asset {
             Some(("erc20", address)) => address.parse().map(Self::Erc20).map_err(|_| InvalidAsset),
             Some(("ibc", hash)) => {
                 let hash: crate::Digest = hash.parse().map_err(|_| InvalidAsset)?;
-                Ok(Self::Ibc(hash.0))
+                // Another way to write it would be another way to sign it.
+                if hash.0[0] & 0x80 == 0 {
+                    return Err(InvalidAsset);
+                }
+                Ok(Self::Ibc(Voucher(hash.0)))
             }
             _ => Err(InvalidAsset),
         }
@@ -173,9 +214,13 @@ mod tests {
     #[test]
     fn assets_are_read_back() {
         let hash = [9; 32];
-        for asset in [Asset::Ether, Asset::Erc20(Address([7; 20])), Asset::Ibc(hash)] {
+        for asset in [Asset::Ether, Asset::Erc20(Address([7; 20])), Asset::Ibc(Voucher::new(hash))]
+        {
             assert_eq!(asset.to_string().parse(), Ok(asset));
         }
+        let unmarked = format!("ibc:0x{}", "09".repeat(32));
+        assert_eq!(unmarked.parse::<Asset>(), Err(InvalidAsset));
+        assert!(borsh::from_slice::<Asset>(&[&[2][..], &[9; 32]].concat()).is_err());
         assert_eq!("erc21:0x".parse::<Asset>(), Err(InvalidAsset));
     }
 
@@ -185,9 +230,13 @@ mod tests {
             Asset::Ether,
             Asset::Erc20(Address([0; 20])),
             Asset::Erc20(Address([1; 20])),
-            Asset::Ibc([0; 32]),
+            Asset::Ibc(Voucher::new([0; 32])),
         ]
         .map(Asset::to_word);
+        for word in words {
+            assert_eq!(Asset::from_word(word).map(Asset::to_word), Some(word));
+        }
+        assert_eq!(Asset::from_word([1; 32]), None);
         let distinct: std::collections::BTreeSet<_> = words.iter().collect();
         assert_eq!(distinct.len(), words.len());
     }
