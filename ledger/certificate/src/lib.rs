@@ -9,6 +9,7 @@
 //! only [`Attestation::verify`] and its batched form make a [`VerifiedAttestation`], only
 //! [`TaskCertificate::verify`] and [`VerifiedTaskCertificate::aggregate`] a [`VerifiedTaskCertificate`]. So it is with what an
 //! oracle's operators observe: [`Observation`] and [`ObservationSet`] are verified into types of their own.
+//! [`Evidence`] shows, from signatures alone, that an operator signed two things where it may sign one.
 //!
 //! Sources: draft-irtf-cfrg-bls-signature-05; RFC 9380 (hash to curve).
 
@@ -18,9 +19,11 @@ pub mod bls;
 mod certificate;
 mod certified_task;
 mod checkpoint;
+mod evidence;
 mod genesis;
 mod observation;
 mod operator_set;
+mod peer;
 
 pub use attestation::{Attestation, VerifiedAttestation, verify_attestations};
 pub use bitmap::SignerBitmap;
@@ -28,6 +31,7 @@ pub use bls::{PublicKey, SecretKey, Signature};
 pub use certificate::{Error as CertificateError, TaskCertificate, VerifiedTaskCertificate};
 pub use certified_task::{CERTIFIED_TASK_BYTES_MAX, CertifiedTask, Error as CertifiedTaskError};
 pub use checkpoint::{Checkpoint, CheckpointCertificate};
+pub use evidence::{Error as EvidenceError, Evidence, OffenceKind, ProposedHeader, SignedTwice};
 pub use genesis::{
     Deposit, EpochStart, Error as GenesisError, FeeSchedule, GENESIS_BYTES_MAX, Genesis,
     LedgerGenesis,
@@ -40,3 +44,4 @@ pub use operator_set::{
     CONSENSUS_OPERATORS_MAX, Error as OperatorSetError, OPERATORS_MAX, Operator, OperatorRecord,
     OperatorSet,
 };
+pub use peer::verify_peer_signature;
