@@ -70,6 +70,27 @@ pub fn balance(scope: &Scope<'_>, holder: &Holder, asset: Asset) -> Result<Amoun
     Ok(scope.read(&balance_key(holder, asset))?.unwrap_or_default())
 }
 
+/// All that `holder` has, by asset.
+///
+/// # Errors
+/// [`StorageError`].
+pub fn balances(scope: &Scope<'_>, holder: &Holder) -> Result<Vec<(Asset, Amount)>, StorageError> {
+    let prefix = holder_prefix(holder);
+    let entries = scope.range(&prefix, None, ASSETS_MAX)?;
+    let corrupt = |key: &[u8]| StorageError(format!("key {}", hex::encode(key)));
+    entries
+        .iter()
+        .map(|(key, value)| {
+            let word = key[prefix.len()..].try_into().ok();
+            let asset = word.and_then(Asset::from_word).ok_or_else(|| corrupt(key))?;
+            Ok((asset, borsh::from_slice(value).map_err(|_| corrupt(key))?))
+        })
+        .collect()
+}
+
+/// Most assets of one holder that are listed.
+const ASSETS_MAX: usize = 1_000;
+
 /// How much of `asset` there is in all.
 ///
 /// # Errors
@@ -144,8 +165,12 @@ fn put(scope: &mut Scope<'_>, key: Vec<u8>, amount: Amount) {
 /// The key of what `holder` has of `asset`; its value is an [`Amount`], and there is none for nothing.
 #[must_use]
 pub fn balance_key(holder: &Holder, asset: Asset) -> Vec<u8> {
+    [holder_prefix(holder).as_slice(), &asset.to_word()].concat()
+}
+
+fn holder_prefix(holder: &Holder) -> Vec<u8> {
     let holder = borsh::to_vec(holder).expect("writing to memory doesn't fail");
-    [b"bank/balances/".as_slice(), &holder, &asset.to_word()].concat()
+    [b"bank/balances/".as_slice(), &holder].concat()
 }
 
 /// The key of how much of `asset` there is in all.

@@ -1,6 +1,6 @@
 use std::fmt;
 
-use lamina_certificate::FeeSchedule;
+use lamina_certificate::{FeeSchedule, Genesis};
 use lamina_types::account::SigningContext;
 use lamina_types::{
     Action, Address, Amount, Asset, EpochNumber, EthereumBlock, Height, OperationId, Timestamp,
@@ -38,6 +38,15 @@ pub trait Module: fmt::Debug + Send + Sync {
     /// As [`Module::apply`].
     fn timer(&self, scope: &mut Scope<'_>, env: &Env<'_>, key: &[u8]) -> Result<(), Stop> {
         let _ = (scope, env, key);
+        Ok(())
+    }
+
+    /// Called once, for checkpoint 0, after its deposits and before [`Module::begin`].
+    ///
+    /// # Errors
+    /// [`Stop::Refused`] if a network can't begin like this; [`Stop::Fault`] if the storage fails.
+    fn genesis(&self, scope: &mut Scope<'_>, genesis: &Genesis) -> Result<(), Stop> {
+        let _ = (scope, genesis);
         Ok(())
     }
 

@@ -68,6 +68,11 @@ impl<'a> Scope<'a> {
         self.pending.insert(key, Some(bytes));
     }
 
+    /// Sets and removes keys whose values are encoded already. It counts at once.
+    pub(super) fn put(&mut self, writes: Writes) {
+        self.accepted.extend(writes);
+    }
+
     /// Removes a key.
     pub fn remove(&mut self, key: Vec<u8>) {
         self.pending.insert(key, None);
