@@ -1,8 +1,9 @@
 use borsh::{BorshDeserialize, BorshSerialize};
-use lamina_certificate::{Attestation, Observation, ObservationSet, TaskCertificate};
+use lamina_certificate::{Attestation, Checkpoint, Observation, ObservationSet, TaskCertificate};
 use lamina_types::{
-    Bytes, Canonical, Digest, List, OperatorIndex, Outcome, ServiceId, ServiceRegistration,
-    SignedTaskRequest, TaskId,
+    Bytes, Canonical, Change, ChangeId, Cut, Digest, HeaderId, Height, LaneHead, List,
+    OperatorIndex, Outcome, PeerKey, ServiceId, ServiceRegistration, SignedTaskRequest, TaskId,
+    VolumeId,
 };
 
 use crate::CHUNK_BYTES_MAX;
@@ -19,6 +20,16 @@ pub const CERTIFIED_MAX: usize = 256;
 pub const ATTESTATIONS_PER_TASK_MAX: usize = 64;
 /// Most observations of one task in a request or a response.
 pub const OBSERVATIONS_MAX: usize = 64;
+/// Most lanes whose tips are told at once.
+pub const LANES_MAX: usize = 4096;
+/// Most lanes, or single changes, that are asked for at once.
+pub const CHANGE_REFS_MAX: usize = 24;
+/// Most changes in a response; their bytes together stay within [`PAGE_BYTES_MAX`].
+pub const CHANGES_MAX: usize = 1024;
+/// Most checkpoints in a response; their bytes together stay within [`PAGE_BYTES_MAX`].
+pub const CHECKPOINTS_MAX: usize = 256;
+/// Most bytes of changes or checkpoints in a response, unless the first alone has more.
+pub const PAGE_BYTES_MAX: usize = 896 * 1024;
 /// Longest request, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 4 * 1024;
 /// Longest response, in bytes.
@@ -51,6 +62,61 @@ pub enum Request {
         /// Whose observations the asker lacks.
         operators: List<OperatorIndex, OBSERVATIONS_MAX>,
     },
+    /// How far is your ledger? Asked on connecting, and now and then.
+    Ledger,
+    /// Send checkpoints with their cuts, ascending.
+    Checkpoints {
+        /// The first one.
+        from: Height,
+    },
+    /// Send what follows in these lanes.
+    Lanes(List<LaneRange, CHANGE_REFS_MAX>),
+    /// Send these changes.
+    Changes(List<ChangeRef, CHANGE_REFS_MAX>),
+    /// Send a part of the state as of a checkpoint.
+    Snapshot {
+        /// The checkpoint.
+        height: Height,
+        /// The hash of the last key that's there; `None` at the beginning.
+        after: Option<Digest>,
+    },
+}
+
+/// A part of a lane.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub struct LaneRange {
+    /// In which volume.
+    pub volume: VolumeId,
+    /// Whose lane.
+    pub author: PeerKey,
+    /// Changes with higher numbers are wanted, in order.
+    pub after: u64,
+}
+
+/// A change by its place and identifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, BorshSerialize, BorshDeserialize)]
+pub struct ChangeRef {
+    /// In which volume.
+    pub volume: VolumeId,
+    /// Whose lane.
+    pub author: PeerKey,
+    /// Its number.
+    pub number: u64,
+    /// The change.
+    pub change: ChangeId,
+}
+
+/// How far a node's ledger is.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct LedgerStatus {
+    /// The last checkpoint.
+    pub height: Height,
+    /// Its header.
+    pub header: HeaderId,
+    /// The first checkpoint that the node can send with all its changes.
+    pub first: Height,
+    /// The last changes of lanes that aren't final yet.
+    pub lanes: List<(VolumeId, LaneHead), LANES_MAX>,
 }
 
 impl Canonical for Request {
@@ -86,6 +152,14 @@ pub enum Response {
         /// Observations of the operators asked for, those of the set first; two of one operator if they differ.
         observations: List<Observation, OBSERVATIONS_MAX>,
     },
+    /// How far the ledger is.
+    Ledger(Box<LedgerStatus>),
+    /// Checkpoints, one after the other; none if the first isn't there.
+    Checkpoints(List<(Checkpoint, Cut), CHECKPOINTS_MAX>),
+    /// To [`Request::Lanes`] and [`Request::Changes`]: what's there, each lane's in order.
+    Changes(List<Change, CHANGES_MAX>),
+    /// A part of the state, as the ledger's store reads it; `None` if the checkpoint's state isn't kept.
+    Snapshot(Option<Bytes<CHUNK_BYTES_MAX>>),
 }
 
 impl Canonical for Response {
@@ -116,6 +190,24 @@ mod tests {
     }
 
     #[test]
+    fn most_changes_can_be_asked_for() {
+        let volume =
+            VolumeId { book: lamina_types::BookId::Service(ServiceId([1; 32])), volume: 1 };
+        let (author, number, change) = (PeerKey([1; 32]), 7, ChangeId([2; 32]));
+        let one = ChangeRef { volume, author, number, change };
+        let request = Request::Changes(List::truncated(vec![one; CHANGE_REFS_MAX]));
+        assert_eq!(Request::from_bytes(&request.to_bytes()), Ok(request));
+        let status = LedgerStatus {
+            height: Height(1),
+            header: HeaderId([1; 32]),
+            first: Height(0),
+            lanes: List::truncated(vec![(volume, LaneHead { author, number, change }); LANES_MAX]),
+        };
+        let response = Response::Ledger(Box::new(status));
+        assert_eq!(Response::from_bytes(&response.to_bytes()), Ok(response));
+    }
+
+    #[test]
     fn largest_answers_fit_the_bound() {
         const { assert!(ITEMS_MAX * ServiceRegistration::BYTES_MAX < RESPONSE_BYTES_MAX) };
         const { assert!(ITEMS_MAX * SignedTaskRequest::BYTES_MAX < RESPONSE_BYTES_MAX) };
@@ -131,6 +223,8 @@ mod tests {
                     < RESPONSE_BYTES_MAX
             );
         };
+        const { assert!(PAGE_BYTES_MAX + Change::BYTES_MAX + 16 < RESPONSE_BYTES_MAX) };
+        const { assert!(PAGE_BYTES_MAX + Checkpoint::BYTES_MAX + Cut::BYTES_MAX < RESPONSE_BYTES_MAX) };
         const { assert!(CHUNK_BYTES_MAX + 16 < RESPONSE_BYTES_MAX) };
         const { assert!(Outcome::BYTES_MAX + 16 < RESPONSE_BYTES_MAX) };
     }

@@ -1,8 +1,13 @@
 use lamina_certificate::{Attestation, Observation, ObservationSet, TaskCertificate};
-use lamina_types::{Canonical, ChainId, Digest, ServiceRegistration, SignedTaskRequest, canonical};
+use lamina_types::{
+    Bytes, Canonical, ChainId, Change, Digest, ServiceRegistration, SignedOperation,
+    SignedTaskRequest, canonical,
+};
 
 /// Longest message of any topic, in bytes.
 pub const GOSSIP_BYTES_MAX: usize = 64 * 1024;
+/// Longest message of the consensus on checkpoints, in bytes: a proposal with its cut, or a hundred votes.
+pub const CONSENSUS_BYTES_MAX: usize = 56 * 1024;
 
 /// What messages are about. Their number is fixed: it doesn't grow with services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,17 +24,26 @@ pub enum Topic {
     Observations,
     /// The observations that operators propose to reduce.
     ObservationSets,
+    /// Accounts' operations, from nodes that write to no book.
+    Operations,
+    /// What operators add to books.
+    Changes,
+    /// The consensus on checkpoints.
+    Consensus,
 }
 
 impl Topic {
     /// All topics.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Services,
         Self::Tasks,
         Self::Attestations,
         Self::Certificates,
         Self::Observations,
         Self::ObservationSets,
+        Self::Operations,
+        Self::Changes,
+        Self::Consensus,
     ];
 
     /// The topic's short name, as in metrics.
@@ -42,13 +56,16 @@ impl Topic {
             Self::Certificates => "certificates",
             Self::Observations => "observations",
             Self::ObservationSets => "observation-sets",
+            Self::Operations => "operations",
+            Self::Changes => "changes",
+            Self::Consensus => "consensus",
         }
     }
 
     /// The topic's name on the wire: networks don't mix, and a new version is a new topic.
     #[must_use]
     pub fn wire_name(self, chain: &ChainId) -> String {
-        format!("/lamina/{chain}/{}/2", self.name())
+        format!("/lamina/{chain}/{}/3", self.name())
     }
 
     /// Longest message of this topic, in bytes.
@@ -61,6 +78,9 @@ impl Topic {
             Self::Certificates => TaskCertificate::BYTES_MAX,
             Self::Observations => Observation::BYTES_MAX,
             Self::ObservationSets => ObservationSet::BYTES_MAX,
+            Self::Operations => SignedOperation::BYTES_MAX,
+            Self::Changes => Change::BYTES_MAX,
+            Self::Consensus => CONSENSUS_BYTES_MAX,
         }
     }
 }
@@ -88,6 +108,12 @@ pub enum Gossip {
     Observation(Box<Observation>),
     /// An operator proposes what to reduce.
     ObservationSet(Box<ObservationSet>),
+    /// An account wants something done.
+    Operation(Box<SignedOperation>),
+    /// An operator adds to a book.
+    Change(Box<Change>),
+    /// An operator takes part in the consensus; what it says is the ledger's to read.
+    Consensus(Bytes<CONSENSUS_BYTES_MAX>),
 }
 
 impl Gossip {
@@ -115,6 +141,11 @@ impl Gossip {
             Topic::ObservationSets => {
                 Self::ObservationSet(Box::new(ObservationSet::from_bytes(bytes).map_err(Error)?))
             }
+            Topic::Operations => {
+                Self::Operation(Box::new(SignedOperation::from_bytes(bytes).map_err(Error)?))
+            }
+            Topic::Changes => Self::Change(Box::new(Change::from_bytes(bytes).map_err(Error)?)),
+            Topic::Consensus => Self::Consensus(Bytes::new(bytes).map_err(Error)?),
         };
         Ok(message)
     }
@@ -129,6 +160,9 @@ impl Gossip {
             Self::Certificate(certificate) => (Topic::Certificates, certificate.to_bytes()),
             Self::Observation(observation) => (Topic::Observations, observation.to_bytes()),
             Self::ObservationSet(set) => (Topic::ObservationSets, set.to_bytes()),
+            Self::Operation(operation) => (Topic::Operations, operation.to_bytes()),
+            Self::Change(change) => (Topic::Changes, change.to_bytes()),
+            Self::Consensus(bytes) => (Topic::Consensus, bytes.as_slice().to_vec()),
         }
     }
 }

@@ -16,11 +16,14 @@ mod seen;
 pub use collector::{Collector, Inserted};
 pub use download::{CHUNK_BYTES_MAX, Download, Progress};
 pub use exchange::{
-    ATTESTATIONS_PER_TASK_MAX, CERTIFIED_MAX, IDS_MAX, INVENTORY_MAX, ITEMS_MAX, OBSERVATIONS_MAX,
-    REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, Request, Response, TaskEvidence,
+    ATTESTATIONS_PER_TASK_MAX, CERTIFIED_MAX, CHANGE_REFS_MAX, CHANGES_MAX, CHECKPOINTS_MAX,
+    ChangeRef, IDS_MAX, INVENTORY_MAX, ITEMS_MAX, LANES_MAX, LaneRange, LedgerStatus,
+    OBSERVATIONS_MAX, PAGE_BYTES_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, Request, Response,
+    TaskEvidence,
 };
 pub use gossip::{
-    Error as GossipError, GOSSIP_BYTES_MAX, Gossip, MessageId, Topic, Verdict, message_id,
+    CONSENSUS_BYTES_MAX, Error as GossipError, GOSSIP_BYTES_MAX, Gossip, MessageId, Topic, Verdict,
+    message_id,
 };
 pub use score::{BAN, BAN_THRESHOLD, HALF_LIFE, Offence, PEERS_MAX, Scores};
 pub use seen::{SEEN_MAX, Seen};

@@ -8,7 +8,7 @@ use libp2p::request_response;
 
 /// The name of the protocol in which one node asks another.
 pub(crate) fn protocol(chain: &ChainId) -> StreamProtocol {
-    StreamProtocol::try_from_owned(format!("/lamina/{chain}/exchange/2"))
+    StreamProtocol::try_from_owned(format!("/lamina/{chain}/exchange/3"))
         .expect("begins with a slash")
 }
 

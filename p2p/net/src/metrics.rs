@@ -151,6 +151,9 @@ const fn index(topic: Topic) -> usize {
         Topic::Certificates => 3,
         Topic::Observations => 4,
         Topic::ObservationSets => 5,
+        Topic::Operations => 6,
+        Topic::Changes => 7,
+        Topic::Consensus => 8,
     }
 }
 

@@ -283,7 +283,7 @@ pub mod rogue {
 
     fn behaviour(keypair: &libp2p::identity::Keypair, chain: &ChainId) -> Behaviour {
         let version = format!("/lamina/{chain}/1");
-        let exchange = StreamProtocol::try_from_owned(format!("/lamina/{chain}/exchange/2"));
+        let exchange = StreamProtocol::try_from_owned(format!("/lamina/{chain}/exchange/3"));
         let config = gossipsub::ConfigBuilder::default()
             .validation_mode(ValidationMode::Anonymous)
             .max_transmit_size(1 << 20)
