@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Node, Package, PackageId};
 
 /// The arrows: what each crate may use of ours in normal dependencies, besides `lamina-types`.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("lamina-types", &[]),
     ("lamina-certificate", &[]),
+    ("lamina-ledger", &["lamina-certificate"]),
+    ("lamina-ledger-store", &["lamina-certificate", "lamina-ledger"]),
     ("lamina-p2p", &["lamina-certificate"]),
     ("lamina-p2p-net", &["lamina-p2p"]),
     ("lamina-components", &[]),
@@ -20,7 +22,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("bouncer", &[]),
     ("price-feed", &["lamina-sdk"]),
     ("lamina-keystore", &[]),
-    ("lamina-node-core", &["lamina-certificate", "lamina-p2p"]),
+    ("lamina-node-core", &["lamina-certificate", "lamina-ledger", "lamina-p2p"]),
     (
         "lamina",
         &[
@@ -28,6 +30,8 @@ const ARROWS: [(&str, &[&str]); 15] = [
             "lamina-component-build",
             "lamina-components",
             "lamina-keystore",
+            "lamina-ledger",
+            "lamina-ledger-store",
             "lamina-node-core",
             "lamina-p2p",
             "lamina-p2p-net",

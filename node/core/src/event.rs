@@ -3,11 +3,12 @@ use lamina_certificate::{
 };
 use lamina_p2p::{Gossip, Offence, Request, Response, Topic, Verdict};
 use lamina_types::{
-    Bytes, Digest, Height, Input, Manifest, ObservationValue, OperatorIndex, Outcome, PeerKey,
-    ServiceId, ServiceRegistration, SignedTaskRequest, TaskId, account,
+    Bytes, Digest, Height, Input, Manifest, ObservationValue, OperationId, OperatorIndex, Outcome,
+    PeerKey, ServiceId, ServiceRegistration, SignedOperation, SignedTaskRequest, TaskId, account,
 };
 
 use crate::Record;
+use crate::ledger::{LedgerEvent, LedgerWork};
 
 /// What happened in the world.
 #[derive(Debug)]
@@ -74,6 +75,8 @@ pub enum Event {
     ObservationSigned(TaskId, Result<Box<Observation>, String>),
     /// An [`Action::SignProposal`] is done. The error says why the signing store refused.
     ProposalSigned(TaskId, Result<Box<ObservationSet>, String>),
+    /// The shell did something for the ledger.
+    Ledger(LedgerEvent),
     /// Time passed.
     Tick,
 }
@@ -85,6 +88,8 @@ pub enum Command {
     RegisterService(Box<ServiceRegistration>),
     /// Have a task run.
     SubmitTask(Box<SignedTaskRequest>),
+    /// Have an operation done in the ledger.
+    SubmitOperation(Box<SignedOperation>),
 }
 
 /// What a command came to, once it's on disk.
@@ -94,6 +99,8 @@ pub enum Reply {
     Service(ServiceId),
     /// The task is known under this identifier.
     Task(TaskId),
+    /// The operation is kept, and carried until it's final.
+    Operation(OperationId),
 }
 
 /// Why a command is refused.
@@ -106,6 +113,12 @@ pub enum CommandError {
     /// The requester's signature doesn't hold.
     #[error("the requester's signature doesn't hold: {0}")]
     Signature(#[from] account::Error),
+    /// The operation can't take effect.
+    #[error("{0}")]
+    Operation(String),
+    /// This node keeps no ledger.
+    #[error("this node keeps no ledger")]
+    NoLedger,
     /// The request is stale.
     #[error("the request was valid until {valid_until_s}, now it's {now_s} (seconds since 1970)")]
     Stale {
@@ -200,6 +213,8 @@ pub enum Action {
     /// Record in the signing store, sync, sign the set of these members as its proposer; answered by
     /// [`Event::ProposalSigned`].
     SignProposal(TaskId, Box<Members>),
+    /// Do something for the ledger.
+    Ledger(LedgerWork),
     /// Answer a command.
     Reply(u64, Result<Reply, CommandError>),
     /// Tell the application.
@@ -251,4 +266,12 @@ pub enum Notice {
     ObservationEquivocation(TaskId, OperatorIndex),
     /// An operator proposed two sets of observations for one task.
     ProposalEquivocation(TaskId, OperatorIndex),
+    /// A checkpoint is final and on disk, with so many operations.
+    Checkpoint(Height, usize),
+    /// The ledger begins from the state of this checkpoint.
+    SnapshotRestored(Height),
+    /// The operator with this key signed two changes with one number.
+    ChangeEquivocation(PeerKey),
+    /// An operator signed two votes or proposals in one step of the consensus.
+    VoteEquivocation(OperatorIndex),
 }

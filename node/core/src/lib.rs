@@ -11,6 +11,7 @@
 
 mod config;
 mod event;
+mod ledger;
 mod metrics;
 mod node;
 mod oracle;
@@ -23,6 +24,10 @@ mod view;
 
 pub use config::Config;
 pub use event::{Action, Command, CommandError, Event, Execution, Notice, Observed, Reply};
+pub use ledger::{
+    Commitment, Evaluated, LedgerConfig, LedgerEvent, LedgerMetrics, LedgerStart, LedgerView,
+    LedgerWork, Restored, SnapshotProgress, Tip, genesis_checkpoint,
+};
 pub use metrics::Metrics;
 pub use node::Node;
 pub use record::Record;

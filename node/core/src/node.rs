@@ -1,14 +1,16 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use lamina_certificate::OperatorSet;
+use lamina_certificate::{Genesis, GenesisError, OperatorSet};
 use lamina_p2p::{
     BAN_THRESHOLD, Gossip, Offence, Request, Scores, Seen, Topic, Verdict, message_id,
 };
 use lamina_types::account::SigningContext;
 use lamina_types::{OperatorIndex, PeerKey, ServiceId, TaskId, Timestamp};
 use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
 
+use crate::ledger::{Ledger, LedgerAction, LedgerStart};
 use crate::oracle::Rounds;
 use crate::questions::{Question, Questions};
 use crate::service::Service;
@@ -52,6 +54,8 @@ pub struct Node {
     timers: BTreeSet<(Timestamp, Timer)>,
     actions: VecDeque<Action>,
     pub(crate) metrics: Metrics,
+    /// Absent in a node that only runs tasks.
+    pub(crate) ledger: Option<Box<Ledger>>,
     /// The time of the event that's being handled.
     pub(crate) now: Timestamp,
 }
@@ -120,6 +124,7 @@ impl Node {
             storing: BTreeMap::new(),
             actions: VecDeque::new(),
             metrics: Metrics::default(),
+            ledger: None,
             now,
         };
         for record in records {
@@ -127,6 +132,21 @@ impl Node {
         }
         node.resume_tasks();
         node
+    }
+
+    /// The node with a ledger, as it was left.
+    ///
+    /// # Errors
+    /// The genesis file's operators don't hold.
+    pub fn with_ledger(
+        mut self,
+        genesis: &Genesis,
+        start: LedgerStart,
+    ) -> Result<Self, GenesisError> {
+        let rng = ChaCha20Rng::from_rng(&mut self.rng);
+        let ledger = Ledger::new(genesis, self.key, start, rng, self.now)?;
+        self.ledger = Some(Box::new(ledger));
+        Ok(self)
     }
 
     /// Tells the node what happened.
@@ -137,6 +157,9 @@ impl Node {
             Event::PeerDisconnected(peer) => {
                 self.peers.remove(&peer);
                 self.questions.forget(&peer);
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.disconnected(now, &peer);
+                }
             }
             Event::Gossip { delivery, from, topic, bytes } => {
                 self.handle_gossip(delivery, from, topic, &bytes);
@@ -155,9 +178,17 @@ impl Node {
             Event::Observed(task, result) => self.handle_observed(task, result),
             Event::ObservationSigned(task, result) => self.handle_observation_signed(task, result),
             Event::ProposalSigned(task, result) => self.handle_proposal_signed(task, result),
+            Event::Ledger(event) => {
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.handle(now, event);
+                }
+            }
             Event::Tick => {}
         }
         self.run_timers();
+        if let Some(ledger) = &mut self.ledger {
+            ledger.tick(now);
+        }
     }
 
     /// What the shell must do next; `None` until something happens.
@@ -167,6 +198,7 @@ impl Node {
         if self.actions.is_empty() {
             self.verify_pending();
             self.start_executions();
+            self.drive_ledger();
         }
         self.actions.pop_front()
     }
@@ -174,7 +206,9 @@ impl Node {
     /// When to handle an [`Event::Tick`], if nothing happens before.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.timers.first().map(|(at, _)| *at)
+        let ledger = self.ledger.as_ref().and_then(|ledger| ledger.next_deadline());
+        let timer = self.timers.first().map(|(at, _)| *at);
+        [timer, ledger].into_iter().flatten().min()
     }
 
     /// The services, by identifier.
@@ -250,6 +284,15 @@ impl Node {
             },
             Ok(Gossip::Observation(observation)) => self.judge_observation(from, *observation),
             Ok(Gossip::ObservationSet(set)) => self.judge_observation_set(from, *set),
+            Ok(Gossip::Operation(operation)) => {
+                self.of_ledger(|l, now| l.judge_operation(now, *operation))
+            }
+            Ok(Gossip::Change(change)) => {
+                self.of_ledger(|l, now| l.judge_change(now, from, *change))
+            }
+            Ok(Gossip::Consensus(bytes)) => {
+                self.of_ledger(|l, now| l.judge_consensus(now, from, bytes.as_slice()))
+            }
             Err(_) => Err(Offence::Malformed),
         };
         match verdict {
@@ -265,6 +308,10 @@ impl Node {
         let result = match command {
             Command::RegisterService(registration) => self.register_service(*registration),
             Command::SubmitTask(request) => self.submit_task(*request),
+            Command::SubmitOperation(operation) => match &mut self.ledger {
+                Some(ledger) => return ledger.submit(self.now, id, *operation),
+                None => Err(CommandError::NoLedger),
+            },
         };
         match result {
             // The answer waits until what it promises is on disk.
@@ -281,6 +328,31 @@ impl Node {
             Some(Then::Reply(command, reply)) => self.act(Action::Reply(command, Ok(reply))),
             Some(Then::SignObservation(task)) => self.sign_observation(task),
             None => {}
+        }
+    }
+
+    /// Has the ledger judge a message.
+    fn of_ledger(
+        &mut self,
+        judge: impl FnOnce(&mut Ledger, Timestamp) -> Result<Verdict, Offence>,
+    ) -> Result<Verdict, Offence> {
+        self.ledger.as_mut().map_or(Ok(Verdict::Ignore), |ledger| judge(ledger, self.now))
+    }
+
+    /// Does what the ledger wants.
+    fn drive_ledger(&mut self) {
+        while let Some(action) = self.ledger.as_mut().and_then(|ledger| ledger.poll()) {
+            match action {
+                LedgerAction::Publish(message) => self.act(Action::Publish(message)),
+                LedgerAction::Ask(peer, question, request) => {
+                    self.ask(peer, Question::Ledger(question), request);
+                }
+                LedgerAction::Answer(id, response) => self.act(Action::Answer(id, response)),
+                LedgerAction::Charge(peer, offence) => self.charge(peer, offence),
+                LedgerAction::Reply(id, result) => self.act(Action::Reply(id, result)),
+                LedgerAction::Notify(notice) => self.act(Action::Notify(notice)),
+                LedgerAction::Work(work) => self.act(Action::Ledger(work)),
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use crate::ledger::LedgerQuestion;
 use lamina_p2p::Request;
 use lamina_types::{OperatorIndex, PeerKey, ServiceId, TaskId, Timestamp};
 
@@ -25,6 +26,7 @@ pub(crate) enum Question {
     Outcome(TaskId),
     Blob(ServiceId),
     Observations(TaskId, BTreeSet<OperatorIndex>),
+    Ledger(LedgerQuestion),
 }
 
 /// Open and waiting questions, by peer.

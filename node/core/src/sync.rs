@@ -24,6 +24,9 @@ impl Node {
             self.ask_for_evidence(peer);
             self.ask_for_observations(peer);
             self.retry_downloads();
+            if let Some(ledger) = &mut self.ledger {
+                ledger.connected(self.now, peer);
+            }
         }
     }
 
@@ -40,6 +43,9 @@ impl Node {
             self.ask_for_observations(peer);
             self.ask_for_requests(peer);
             self.ask_for_outcomes(peer);
+            if let Some(ledger) = &mut self.ledger {
+                ledger.sync_with(self.now, peer);
+            }
         }
     }
 
@@ -72,6 +78,17 @@ impl Node {
             Request::Observations { task, operators } => {
                 self.observations_of(&task, operators.as_slice())
             }
+            Request::Ledger
+            | Request::Checkpoints { .. }
+            | Request::Lanes(_)
+            | Request::Changes(_)
+            | Request::Snapshot { .. } => {
+                // A node without a ledger leaves such questions open, as one that's busy.
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.answer(id, request);
+                }
+                return;
+            }
         };
         self.act(Action::Answer(id, response));
     }
@@ -81,6 +98,14 @@ impl Node {
         assert_eq!(peer, from, "the shell gives the answer of the peer that was asked");
         self.ask_waiting(peer);
         match (question, response) {
+            (Question::Ledger(question), response) => {
+                if response.is_none() && self.peers.contains(&from) {
+                    self.charge(from, Offence::NoAnswer);
+                }
+                if let Some(ledger) = &mut self.ledger {
+                    ledger.response(self.now, from, &question, response);
+                }
+            }
             (question, None) => {
                 if self.peers.contains(&from) {
                     self.charge(from, Offence::NoAnswer);

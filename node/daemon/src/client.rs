@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use lamina_certificate::Genesis;
-use lamina_types::{Canonical, Digest, ServiceId, ServiceRegistration, SignedTaskRequest, TaskId};
+use lamina_types::{
+    Canonical, Digest, OperationId, ServiceId, ServiceRegistration, SignedOperation,
+    SignedTaskRequest, TaskId,
+};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 
@@ -83,6 +86,29 @@ impl Client {
     pub(crate) async fn certificate(&self, id: &TaskId) -> anyhow::Result<Vec<u8>> {
         let path = format!("/v1/tasks/{id}/certificate");
         self.bytes(self.request(Method::GET, &path)).await
+    }
+
+    pub(crate) async fn submit_operation(
+        &self,
+        signed: &SignedOperation,
+    ) -> anyhow::Result<OperationId> {
+        let request = self.request(Method::POST, "/v1/operations").body(signed.to_bytes());
+        let answer = self.json(request).await?;
+        serde_json::from_value(answer["id"].clone()).context("the node's answer")
+    }
+
+    /// An operation, after it's final or the wait ended.
+    pub(crate) async fn operation(
+        &self,
+        id: &OperationId,
+        wait: Duration,
+    ) -> anyhow::Result<Value> {
+        self.get(&format!("/v1/operations/{id}?wait_ms={}", wait.as_millis())).await
+    }
+
+    /// The bytes of a file.
+    pub(crate) async fn file(&self, path: &str) -> anyhow::Result<Vec<u8>> {
+        self.bytes(self.request(Method::GET, path)).await
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

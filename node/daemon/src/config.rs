@@ -19,6 +19,7 @@ pub(crate) struct Config {
     pub(crate) keys: Keys,
     pub(crate) p2p: lamina_p2p_net::Config,
     pub(crate) tasks: Tasks,
+    pub(crate) ledger: Ledger,
     pub(crate) components: lamina_components::Config,
     pub(crate) api: Api,
     pub(crate) log: Log,
@@ -32,6 +33,7 @@ impl Default for Config {
             keys: Keys::default(),
             p2p: lamina_p2p_net::Config::default(),
             tasks: Tasks::default(),
+            ledger: Ledger::default(),
             components: lamina_components::Config::default(),
             api: Api::default(),
             log: Log::default(),
@@ -82,6 +84,51 @@ impl Default for Tasks {
             kept_max: 100_000,
             components_bytes_max: 4 << 30,
             compiled_bytes_max: 4 << 30,
+        }
+    }
+}
+
+/// How the node keeps the ledger.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Ledger {
+    /// Most memory for what is read from the ledger's file, in bytes.
+    pub(crate) cache_bytes: usize,
+    /// How many checkpoints' states are kept, for proofs and for nodes that begin from a snapshot.
+    pub(crate) states_kept: u64,
+    /// A node that is so many checkpoints behind begins from a snapshot instead of following.
+    pub(crate) snapshot_distance: u64,
+    /// Most operations that this node carries before they are final; further ones are refused.
+    pub(crate) promises_max: usize,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        let node = lamina_node_core::LedgerConfig::default();
+        let store = lamina_ledger_store::Config::default();
+        Self {
+            cache_bytes: store.cache_bytes,
+            states_kept: store.keep_versions,
+            snapshot_distance: node.snapshot_distance,
+            promises_max: node.promises_max,
+        }
+    }
+}
+
+impl Ledger {
+    pub(crate) fn node(&self) -> lamina_node_core::LedgerConfig {
+        lamina_node_core::LedgerConfig {
+            snapshot_distance: self.snapshot_distance,
+            promises_max: self.promises_max,
+            ..lamina_node_core::LedgerConfig::default()
+        }
+    }
+
+    pub(crate) fn store(&self) -> lamina_ledger_store::Config {
+        lamina_ledger_store::Config {
+            cache_bytes: self.cache_bytes,
+            keep_versions: self.states_kept,
+            ..lamina_ledger_store::Config::default()
         }
     }
 }
@@ -183,7 +230,8 @@ impl Config {
 
 /// Only sections of the configuration: other programs' variables may begin like ours.
 fn is_ours(key: &figment::value::UncasedStr) -> bool {
-    let sections = ["genesis", "data", "keys", "p2p", "tasks", "components", "api", "log"];
+    let sections =
+        ["genesis", "data", "keys", "p2p", "tasks", "ledger", "components", "api", "log"];
     let first = key.as_str().split("__").next().unwrap_or_default().to_ascii_lowercase();
     sections.contains(&first.as_str())
 }

@@ -1,12 +1,12 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use lamina_certificate::{Genesis, OperatorRecord};
-use lamina_types::ChainId;
+use lamina_certificate::{Genesis, LedgerGenesis, OperatorRecord};
+use lamina_types::{ChainId, Timestamp};
 
 use super::output::{fields, print, table};
-use crate::daemon::read_genesis;
+use crate::daemon::{now, read_genesis};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -21,6 +21,10 @@ pub(crate) enum Verb {
         /// An operator's record; once for each, in the order that the set will have.
         #[arg(long = "operator", value_name = "FILE", required = true)]
         operators: Vec<PathBuf>,
+        /// What the ledger begins with, as JSON: time, intervals, fees, deposits. By default it begins now, with
+        /// nothing in it and without fees.
+        #[arg(long, value_name = "FILE")]
+        ledger: Option<PathBuf>,
         /// The file to write.
         #[arg(long, default_value = "genesis.json")]
         output: PathBuf,
@@ -36,7 +40,14 @@ pub(crate) enum Verb {
 impl Verb {
     pub(crate) fn run(self, json: bool) -> anyhow::Result<()> {
         match self {
-            Self::New { chain_id, ethereum_chain_id, operators, output } => {
+            Self::New { chain_id, ethereum_chain_id, operators, ledger, output } => {
+                let mut ledger = match ledger {
+                    Some(path) => read_ledger(&path)?,
+                    None => LedgerGenesis::default(),
+                };
+                if ledger.time == Timestamp(0) {
+                    ledger.time = now();
+                }
                 let operators = operators
                     .iter()
                     .map(|path| {
@@ -52,9 +63,9 @@ impl Verb {
                     ethereum_chain_id,
                     runtime: lamina_components::runtime(),
                     operators,
-                    ledger: lamina_certificate::LedgerGenesis::default(),
+                    ledger,
                 };
-                genesis.operator_set()?;
+                genesis.epochs()?;
                 let file = std::fs::File::create_new(&output)
                     .with_context(|| format!("creating {}", output.display()))?;
                 serde_json::to_writer_pretty(file, &genesis)?;
@@ -62,11 +73,17 @@ impl Verb {
             }
             Self::Show { file } => {
                 let genesis = read_genesis(&file)?;
-                genesis.operator_set()?;
+                genesis.epochs()?;
                 show(json, &genesis)
             }
         }
     }
+}
+
+fn read_ledger(path: &Path) -> anyhow::Result<LedgerGenesis> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path).with_context(|| format!("reading {shown}"))?;
+    serde_json::from_str(&text).with_context(|| format!("{shown} isn't a ledger's beginning"))
 }
 
 fn show(json: bool, genesis: &Genesis) -> anyhow::Result<()> {

@@ -1,9 +1,14 @@
 //! The command line: `lamina <noun> <verb>`.
 
+mod account;
 mod author;
+mod checkpoint;
+mod commit;
 mod genesis;
 pub(crate) mod keys;
+mod ledger;
 mod node;
+pub(crate) mod operation;
 pub(crate) mod output;
 pub(crate) mod service;
 pub(crate) mod task;
@@ -45,6 +50,21 @@ enum Noun {
     /// Runs of services, and their certificates.
     #[command(subcommand)]
     Task(task::Verb),
+    /// Accounts: what they have.
+    #[command(subcommand)]
+    Account(account::Verb),
+    /// Commitments to services and operators.
+    #[command(subcommand)]
+    Commit(commit::Verb),
+    /// Operations: what accounts do in the ledger.
+    #[command(subcommand)]
+    Operation(operation::Verb),
+    /// Checkpoints: what the operators have finalised.
+    #[command(subcommand)]
+    Checkpoint(checkpoint::Verb),
+    /// The ledger of a node: its books and its state.
+    #[command(subcommand)]
+    Ledger(ledger::Verb),
     /// Bring up a whole network on this machine, and stop it with Ctrl-C.
     Devnet(devnet::Options),
 }
@@ -60,6 +80,11 @@ impl Arguments {
                 Noun::Node(verb) => verb.run(json).await,
                 Noun::Service(verb) => verb.run(json).await,
                 Noun::Task(verb) => verb.run(json).await,
+                Noun::Account(verb) => verb.run(json).await,
+                Noun::Commit(verb) => verb.run(json).await,
+                Noun::Operation(verb) => verb.run(json).await,
+                Noun::Checkpoint(verb) => verb.run(json).await,
+                Noun::Ledger(verb) => verb.run(json).await,
                 Noun::Devnet(options) => devnet::run(options, json).await,
             }
         });

@@ -98,6 +98,8 @@ fn status_text(status: &Value) -> String {
         ("services", plain(&status["services"])),
         ("open tasks", plain(&status["tasks_open"])),
         ("certified", plain(&status["tasks_certified"])),
+        ("checkpoint", plain(&status["checkpoint"])),
+        ("pending", format!("{} operations", plain(&status["operations_pending"]))),
         ("memory", format!("{mib} MiB")),
     ])
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lamina_node_core::{Action, Command, CommandError, Event, Execution, Node, Notice, Reply};
+use lamina_node_core::{
+    Action, Command, CommandError, Event, Execution, LedgerWork, Node, Notice, Reply,
+};
 use lamina_p2p::{BAN, Response};
 use lamina_p2p_net::{
     DeliveryId, Event as NetworkEvent, Handle, HandleError, InboundId, RequestError,
@@ -13,6 +15,7 @@ use lamina_types::{Digest, PeerKey, Timestamp};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::executor::Executor;
+use super::ledger::Archive;
 use super::now;
 use super::signer::ToSign;
 use super::store::Write;
@@ -104,6 +107,8 @@ pub(crate) struct Driver {
     pub(crate) signatures: mpsc::Sender<ToSign>,
     pub(crate) executions: mpsc::Sender<Execution>,
     pub(crate) executor: Arc<Executor>,
+    pub(crate) ledger: Archive,
+    pub(crate) ledger_work: mpsc::Sender<LedgerWork>,
     pub(crate) waiting: Waiting,
 }
 
@@ -317,6 +322,22 @@ impl Driver {
                     }
                     Ok(())
                 }
+                Action::Ledger(LedgerWork::Halt(reason)) => {
+                    tracing::error!(reason, "the ledger can't go on; the node stops");
+                    return false;
+                }
+                Action::Ledger(LedgerWork::Answer { id, request, pending }) => {
+                    if let Some(id) = self.waiting.requests.remove(&id) {
+                        self.ledger.answer(self.network.clone(), id, request, pending);
+                    }
+                    Ok(())
+                }
+                Action::Ledger(work) => {
+                    if self.ledger_work.send(work).await.is_err() {
+                        return false;
+                    }
+                    Ok(())
+                }
                 Action::Reply(id, result) => {
                     if let Some(reply) = self.waiting.replies.remove(&id) {
                         let _ = reply.send(result);
@@ -391,6 +412,20 @@ fn log(notice: &Notice) {
             task = %task.short(),
             operator = operator.0,
             "an operator proposed two sets of observations"
+        ),
+        Notice::Checkpoint(height, operations) => {
+            tracing::info!(height = height.0, operations, "checkpoint");
+        }
+        Notice::SnapshotRestored(height) => {
+            tracing::info!(height = height.0, "the ledger begins from a snapshot");
+        }
+        Notice::ChangeEquivocation(author) => tracing::warn!(
+            author = %author.short(),
+            "an operator signed two changes with one number"
+        ),
+        Notice::VoteEquivocation(operator) => tracing::warn!(
+            operator = operator.0,
+            "an operator signed two votes in one step of the consensus"
         ),
     }
 }

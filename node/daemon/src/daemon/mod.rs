@@ -4,6 +4,7 @@ mod api;
 mod blobs;
 mod driver;
 mod executor;
+mod ledger;
 mod metrics;
 mod signer;
 mod store;
@@ -16,6 +17,7 @@ use anyhow::Context as _;
 use lamina_certificate::{GENESIS_BYTES_MAX, Genesis, OperatorSet, SecretKey};
 use lamina_components::{Cache, CacheKey, Engine};
 use lamina_keystore::{KeyDirectory, KeyKind, Passphrase};
+use lamina_ledger::finality::Signer as LedgerKeys;
 use lamina_node_core::Node;
 use lamina_types::{OperatorIndex, PeerKey, Timestamp};
 use libp2p::Multiaddr;
@@ -29,6 +31,7 @@ use crate::config::{Config, LogFormat};
 use blobs::Blobs;
 use driver::{Driver, Mailbox};
 use executor::Executor;
+use ledger::LedgerSigner;
 use signer::{Signer, SigningStore};
 use store::Store;
 
@@ -55,11 +58,14 @@ pub(crate) async fn run(
         .with_context(|| format!("creating the data folder {}", config.data.display()))?;
     let store = Store::open(&config.data, &genesis.chain_id, config.tasks.kept_max)?;
     let signing_store = SigningStore::open(&config.data)?;
-    let blobs = Blobs::open(&config.data, config.tasks.components_bytes_max)
-        .with_context(|| format!("opening the components in {}", config.data.display()))?;
     let keys = Keys::unlock(&config)?;
     let index = set.index_of_peer(&keys.peer_key);
     let bls = index.map(|index| keys.bls_key(&set, index)).transpose()?;
+    let signer = keys.ledger_signer(&genesis)?;
+    let (ledger, archive, ledger_start) =
+        ledger::open(&config.data, &genesis, config.ledger.node(), config.ledger.store(), signer)?;
+    let blobs = Blobs::open(&config.data, config.tasks.components_bytes_max)
+        .with_context(|| format!("opening the components in {}", config.data.display()))?;
     check_runtime(&genesis, index)?;
     let compiled = config.data.join("compiled");
     let cache_key = CacheKey::derive(&*keys.peer_secret);
@@ -79,6 +85,8 @@ pub(crate) async fn run(
         }
         _ => None,
     };
+    let (ledger_work, queue) = mpsc::channel(ledger::QUEUE_MAX);
+    let ledger_thread = ledger.start(queue, done.clone())?;
     let (executions, queue) = mpsc::channel(config.tasks.workers.max(1));
     let workers = executor.start(config.tasks.workers.max(1), queue, &done)?;
 
@@ -109,7 +117,8 @@ pub(crate) async fn run(
         ChaCha20Rng::from_seed(random()?),
         now(),
         records,
-    );
+    )
+    .with_ledger(&genesis, ledger_start)?;
     let (mailbox, messages) = Mailbox::new();
     let driver = Driver {
         node,
@@ -123,6 +132,8 @@ pub(crate) async fn run(
         signatures,
         executions,
         executor: executor.clone(),
+        ledger: archive.clone(),
+        ledger_work,
         waiting: driver::Waiting::default(),
     };
 
@@ -141,6 +152,7 @@ pub(crate) async fn run(
         network: network.clone(),
         store,
         executor,
+        ledger: archive.store(),
     };
     write_endpoints(&config, api_address.to_string(), &network).await?;
     tracing::info!(
@@ -170,15 +182,19 @@ pub(crate) async fn run(
     let _ = tokio::time::timeout(SHUTDOWN_MAX, network_task).await;
     let stored = tokio::task::spawn_blocking(move || {
         let stored = store_thread.join();
+        let kept = ledger_thread.join();
         for thread in workers.into_iter().chain(signer_thread) {
             let _ = thread.join();
         }
-        stored
+        (stored, kept)
     })
     .await?;
     match stored {
-        Ok(result) => Ok(result?),
-        Err(_) => anyhow::bail!("the thread that writes panicked; the log tells why"),
+        (Ok(stored), Ok(kept)) => {
+            stored?;
+            Ok(kept?)
+        }
+        _ => anyhow::bail!("the thread that writes panicked; the log tells why"),
     }
 }
 
@@ -262,6 +278,21 @@ impl Keys {
             self.directory.path().display()
         );
         Ok(key)
+    }
+}
+
+impl Keys {
+    /// What this node signs checkpoints and changes with, if it's an operator of any epoch.
+    fn ledger_signer(
+        &self,
+        genesis: &Genesis,
+    ) -> anyhow::Result<Option<Arc<dyn LedgerKeys + Sync>>> {
+        let epochs = genesis.epochs()?;
+        let mut places =
+            epochs.iter().filter_map(|(_, set)| Some((set, set.index_of_peer(&self.peer_key)?)));
+        let Some((set, index)) = places.next() else { return Ok(None) };
+        let bls = self.bls_key(set, index)?;
+        Ok(Some(Arc::new(LedgerSigner::new(bls, &self.peer_secret))))
     }
 }
 

@@ -10,10 +10,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use futures::future::join_all;
-use lamina_certificate::Genesis;
+use lamina_certificate::{Deposit, FeeSchedule, Genesis, LedgerGenesis};
 use lamina_components::ManifestSource;
 use lamina_keystore::{Cost, KeyDirectory, KeyKind, Passphrase};
-use lamina_types::{AccountKey, ChainId, Input, ServiceId};
+use lamina_types::{AccountKey, Address, Amount, Asset, ChainId, Input, ServiceId};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, MissedTickBehavior, sleep};
@@ -22,7 +22,7 @@ use crate::cli::keys::NewKeys;
 use crate::cli::service::upload_blobs;
 use crate::cli::task::Submitter;
 use crate::client::Client;
-use crate::daemon::{Endpoints, random};
+use crate::daemon::{Endpoints, now, random};
 use table::{Feed, Row};
 
 /// Anvil's chain identifier, which development wallets know.
@@ -222,12 +222,14 @@ impl Network {
         let chain: ChainId = "lamina-devnet-1".parse()?;
         let passphrase_file = folder.join("passphrase");
         let passphrase = new_passphrase(&passphrase_file)?;
-        let (mut nodes, mut records) = (Vec::new(), Vec::new());
+        let (mut nodes, mut records, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..operators {
             let folder = folder.join(format!("operator-{index}"));
             let keys = KeyDirectory::new(folder.join("keys"));
             let keys = NewKeys::generate(&keys, &passphrase, Cost::Light)?;
-            records.push(keys.record(&chain, 32_000_000_000));
+            let record = keys.record(&chain, 32_000_000_000);
+            addresses.push(record.address);
+            records.push(record);
             nodes.push(Node { folder, process: None, endpoints: None });
         }
         // The first operator's account owns the service and asks for the tasks.
@@ -239,7 +241,7 @@ impl Network {
             ethereum_chain_id: ETHEREUM_CHAIN,
             runtime: lamina_components::runtime(),
             operators: records,
-            ledger: lamina_certificate::LedgerGenesis::default(),
+            ledger: ledger_genesis(addresses),
         };
         let text = serde_json::to_vec_pretty(&genesis)?;
         std::fs::write(folder.join("genesis.json"), text)?;
@@ -343,6 +345,7 @@ impl Network {
                 peers: number("peers"),
                 tasks_open: number("tasks_open"),
                 tasks_certified: number("tasks_certified"),
+                checkpoint: number("checkpoint"),
                 resident_bytes: number("resident_bytes"),
             }
         }))
@@ -436,6 +439,22 @@ impl Node {
     fn api_url(&self) -> String {
         let address = self.endpoints.as_ref().map(|endpoints| endpoints.api.clone());
         format!("http://{}", address.unwrap_or_default())
+    }
+}
+
+/// A ledger that begins now, with a thousand ether in each of these accounts.
+fn ledger_genesis(accounts: Vec<Address>) -> LedgerGenesis {
+    let ether = |thousandths: u128| Amount(thousandths * 1_000_000_000_000_000);
+    let deposit = |account| Deposit { account, asset: Asset::Ether, amount: ether(1_000_000) };
+    LedgerGenesis {
+        time: now(),
+        fees: FeeSchedule {
+            asset: Asset::Ether,
+            base: Amount(10_000_000_000_000),
+            per_byte: Amount(10_000_000_000),
+        },
+        deposits: accounts.into_iter().map(deposit).collect(),
+        ..LedgerGenesis::default()
     }
 }
 

@@ -26,6 +26,7 @@ pub(crate) struct Row {
     pub(crate) peers: u64,
     pub(crate) tasks_open: u64,
     pub(crate) tasks_certified: u64,
+    pub(crate) checkpoint: u64,
     pub(crate) resident_bytes: u64,
 }
 
@@ -137,6 +138,7 @@ impl Feed {
                         "peers": row.peers,
                         "tasks_open": row.tasks_open,
                         "tasks_certified": row.tasks_certified,
+                        "checkpoint": row.checkpoint,
                         "resident_bytes": row.resident_bytes,
                     })
                 })
@@ -199,6 +201,7 @@ impl Feed {
                 row.peers.to_string(),
                 row.tasks_open.to_string(),
                 row.tasks_certified.to_string(),
+                row.checkpoint.to_string(),
                 format!("{} MiB", row.resident_bytes >> 20),
             ]
         });
@@ -218,7 +221,7 @@ impl Feed {
         format!(
             "{}\n\n{}\n\n{} submitted, {} certified, latency {} (median), {} (99th percentile)",
             table(
-                &["operator", "api", "peers", "open", "certified", "memory"],
+                &["operator", "api", "peers", "open", "certified", "checkpoint", "memory"],
                 operators.collect()
             ),
             table(&["task", "message", "verdict", "latency"], tasks.collect()),

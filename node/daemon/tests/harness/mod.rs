@@ -80,6 +80,18 @@ pub struct Node {
     api: String,
 }
 
+/// Half a second between checkpoints, and a thousand ether for each node's account.
+fn ledger_of(nodes: &[Node]) -> Value {
+    let deposit = |node: &Node| {
+        let record = fs::read_to_string(node.folder.join("record.json")).unwrap();
+        let record: Value = serde_json::from_str(&record).unwrap();
+        json!({ "account": record["address"], "asset": "ether", "amount": "1000000000000000000000" })
+    };
+    let fees = json!({ "asset": "ether", "base": "1000000000", "per_byte": "1000000" });
+    let deposits: Vec<Value> = nodes.iter().map(deposit).collect();
+    json!({ "interval_ms": 500, "idle_interval_ms": 30_000, "fees": fees, "deposits": deposits })
+}
+
 impl Network {
     /// Operators that are up and connected to each other.
     pub fn new(operators: usize) -> Self {
@@ -91,6 +103,11 @@ impl Network {
 
     /// Keys, configurations and a genesis file; no node runs.
     pub fn prepare(operators: usize) -> Self {
+        Self::prepare_with(operators, 0)
+    }
+
+    /// The same with nodes that are no operators, after those that are.
+    pub fn prepare_with(operators: usize, observers: usize) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let passphrase = folder.path().join("passphrase");
         let mut file = fs::OpenOptions::new()
@@ -107,7 +124,7 @@ impl Network {
                 .into();
         arguments.push(text(&genesis));
         let mut nodes = Vec::new();
-        for index in 0..operators {
+        for index in 0..operators + observers {
             let node = folder.path().join(format!("operator-{index}"));
             fs::create_dir(&node).unwrap();
             let (keys, record) = (text(&node.join("keys")), text(&node.join("record.json")));
@@ -125,9 +142,14 @@ impl Network {
                 "--record",
                 &record,
             ]);
-            arguments.extend(["--operator".to_owned(), record]);
+            if index < operators {
+                arguments.extend(["--operator".to_owned(), record]);
+            }
             nodes.push(Node { folder: node, process: None, api: String::new() });
         }
+        let ledger = folder.path().join("ledger.json");
+        fs::write(&ledger, ledger_of(&nodes).to_string()).unwrap();
+        arguments.extend(["--ledger".to_owned(), text(&ledger)]);
         value(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         Self { folder, nodes }
     }

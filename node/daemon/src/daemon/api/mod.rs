@@ -1,5 +1,7 @@
 //! The local HTTP API. Bodies are JSON, or canonical bytes where something is signed or certified.
 
+mod ledger;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,10 +30,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::BroadcastStream;
 
-use super::driver::{Mailbox, Stopped};
-use super::executor::Executor;
-use super::metrics;
-use super::store::Store;
+use crate::daemon::driver::{Mailbox, Stopped};
+use crate::daemon::executor::Executor;
+use crate::daemon::metrics;
+use crate::daemon::store::Store;
 
 /// Longest wait for a task that a request can ask for.
 const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -47,6 +49,7 @@ pub(crate) struct Shared {
     pub(crate) network: Handle,
     pub(crate) store: Arc<Store>,
     pub(crate) executor: Arc<Executor>,
+    pub(crate) ledger: Arc<lamina_ledger_store::Store>,
 }
 
 type Context = State<Arc<Shared>>;
@@ -71,6 +74,16 @@ pub(crate) async fn serve(listener: TcpListener, shared: Shared, stop: watch::Re
         .route("/v1/tasks/{id}", get(show_task))
         .route("/v1/tasks/{id}/observations", get(task_observations))
         .route("/v1/tasks/{id}/certificate", get(task_certificate))
+        .route("/v1/operations", post(ledger::submit))
+        .route("/v1/operations/{id}", get(ledger::show_operation))
+        .route("/v1/accounts/{account}", get(ledger::show_account))
+        .route("/v1/commitments", get(ledger::list_commitments))
+        .route("/v1/checkpoints", get(ledger::list_checkpoints))
+        .route("/v1/checkpoints/{height}", get(ledger::show_checkpoint))
+        .route("/v1/checkpoints/{height}/file", get(ledger::checkpoint_file))
+        .route("/v1/state/{key}/file", get(ledger::state_file))
+        .route("/v1/ledger", get(ledger::status))
+        .route("/v1/books/{book}/file", get(ledger::book_file))
         .route("/v1/events", get(events))
         .route("/metrics", get(show_metrics))
         .with_state(Arc::new(shared));
@@ -85,9 +98,11 @@ pub(crate) async fn serve(listener: TcpListener, shared: Shared, stop: watch::Re
 }
 
 async fn status(State(shared): Context) -> Result<Json<serde_json::Value>, Error> {
-    let (services, (tasks_open, tasks_queued), metrics) = shared
+    let (services, (tasks_open, tasks_queued), metrics, ledger) = shared
         .mailbox
-        .query(|node| (node.services().count(), node.load(), node.metrics().clone()))
+        .query(|node| {
+            (node.services().count(), node.load(), node.metrics().clone(), node.ledger_view())
+        })
         .await?;
     let network = shared.network.status().await.map_err(|_| Stopped)?;
     Ok(Json(json!({
@@ -102,6 +117,9 @@ async fn status(State(shared): Context) -> Result<Json<serde_json::Value>, Error
         "tasks_open": tasks_open,
         "tasks_queued": tasks_queued,
         "tasks_certified": metrics.tasks_certified,
+        "checkpoint": ledger.as_ref().map(|ledger| ledger.height),
+        "checkpoint_highest": ledger.as_ref().map(|ledger| ledger.highest),
+        "operations_pending": ledger.as_ref().map(|ledger| ledger.pending),
         "resident_bytes": metrics::resident_bytes(),
     })))
 }
@@ -350,6 +368,9 @@ impl Shared {
             Ok(Reply::Task(id)) => {
                 Ok((StatusCode::ACCEPTED, Json(json!({ "id": id }))).into_response())
             }
+            Ok(Reply::Operation(id)) => {
+                Ok((StatusCode::ACCEPTED, Json(json!({ "id": id }))).into_response())
+            }
             Err(error) => {
                 let status = match error {
                     CommandError::Full { .. } => StatusCode::TOO_MANY_REQUESTS,
@@ -364,7 +385,11 @@ impl Shared {
 
 fn about(notice: &Notice) -> Option<TaskId> {
     match notice {
-        Notice::ServiceReady(_) => None,
+        Notice::ServiceReady(_)
+        | Notice::Checkpoint(..)
+        | Notice::SnapshotRestored(_)
+        | Notice::ChangeEquivocation(_)
+        | Notice::VoteEquivocation(_) => None,
         Notice::TaskAccepted(id)
         | Notice::TaskCertified(id, _)
         | Notice::TaskExpired(id)
@@ -385,6 +410,10 @@ const fn kind(notice: &Notice) -> &'static str {
         Notice::Equivocation(..) => "equivocation",
         Notice::ObservationEquivocation(..) => "observation_equivocation",
         Notice::ProposalEquivocation(..) => "proposal_equivocation",
+        Notice::Checkpoint(..) => "checkpoint",
+        Notice::SnapshotRestored(_) => "snapshot_restored",
+        Notice::ChangeEquivocation(_) => "change_equivocation",
+        Notice::VoteEquivocation(_) => "vote_equivocation",
     }
 }
 
@@ -404,6 +433,12 @@ fn describe(notice: &Notice) -> String {
         | Notice::ProposalEquivocation(id, operator) => {
             json!({ "task": id, "operator": operator })
         }
+        Notice::Checkpoint(height, operations) => {
+            json!({ "height": height, "operations": operations })
+        }
+        Notice::SnapshotRestored(height) => json!({ "height": height }),
+        Notice::ChangeEquivocation(author) => json!({ "peer_key": author }),
+        Notice::VoteEquivocation(operator) => json!({ "operator": operator }),
     }
     .to_string()
 }

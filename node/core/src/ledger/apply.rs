@@ -1,0 +1,315 @@
+//! What's decided: evaluated, compared with its header, committed; then comes the next.
+
+use lamina_certificate::Checkpoint;
+use lamina_ledger::book::{CutError, Fallen, FinalisedCut, VerifiedChange};
+use lamina_ledger::finality::{Input, Value};
+use lamina_ledger::history::Mmr;
+use lamina_ledger::state::{CheckpointInput, Executed, Receipt};
+use lamina_ledger::system::{self, FinalVolume};
+use lamina_ledger::{FinalChange, Finalised};
+use lamina_types::{
+    CheckpointHeader, Cut, Digest, HeaderId, Height, OperationId, SignedOperation, Timestamp,
+    VolumeId,
+};
+
+use super::consensus::wire;
+use super::{Ledger, LedgerAction, LedgerWork, Tip};
+use crate::Notice;
+
+/// What evaluating a checkpoint came to. The shell keeps the rest under the evaluation's number until it's committed or
+/// forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Evaluated {
+    /// Root of the state tree.
+    pub state: Digest,
+    /// Root of the claims on Ethereum.
+    pub claims: Digest,
+    /// Root of the tasks' outcomes.
+    pub results: Digest,
+}
+
+/// A checkpoint to be committed: all of it in one transaction.
+#[derive(Debug)]
+pub struct Commitment {
+    /// The evaluation whose writes it is.
+    pub evaluation: u64,
+    checkpoint: Checkpoint,
+    cut: Cut,
+    finalised: FinalisedCut,
+    opened: Vec<VolumeId>,
+    history_nodes: Vec<(u64, Digest)>,
+}
+
+impl Commitment {
+    /// All that is written, once what the evaluation came to is joined to it.
+    #[must_use]
+    pub fn with(self, executed: Executed) -> Finalised {
+        let Checkpoint { header, certificate } = self.checkpoint;
+        Finalised {
+            decision: lamina_ledger::Decision {
+                header,
+                certificate: Some(certificate),
+                cut: self.cut,
+            },
+            executed,
+            opened: self.opened,
+            changes: self.finalised.changes.into_iter().map(final_change).collect(),
+            closed: self.finalised.closed,
+            dropped: self.finalised.dropped,
+            history_nodes: self.history_nodes,
+        }
+    }
+}
+
+/// The nodes of the accumulator that a header completes, as they are stored.
+pub(super) fn history_nodes(mut history: Mmr, header: &HeaderId) -> Vec<(u64, Digest)> {
+    let nodes = history.append(header).into_iter();
+    nodes.map(|(position, node)| (position.number(), node)).collect()
+}
+
+fn final_change(change: VerifiedChange) -> FinalChange {
+    let operations = change.operation_ids().to_vec();
+    FinalChange { id: change.id(), change: change.into_change(), operations }
+}
+
+/// A checkpoint that's decided and not yet committed.
+#[derive(Debug)]
+pub(crate) struct Decision {
+    checkpoint: Checkpoint,
+    cut: Cut,
+    /// Operations that fell out of books with it; known once it's being committed.
+    fallen: Vec<Fallen>,
+    /// Whether peers sent it, rather than this node's own consensus.
+    fetched: bool,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Changes are missing.
+    Waiting,
+    /// Its evaluation is under way.
+    Evaluating,
+    /// Its commit is.
+    Committing,
+}
+
+impl Decision {
+    pub(super) const fn new(checkpoint: Checkpoint, cut: Cut, fetched: bool) -> Self {
+        Self { checkpoint, cut, fallen: Vec::new(), fetched, stage: Stage::Waiting }
+    }
+}
+
+/// What an evaluation is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// This node's own proposal.
+    Propose { round: u32 },
+    /// Another's.
+    Judge,
+    /// A decision whose proposal this node didn't judge.
+    Apply,
+}
+
+/// An evaluation that's under way, or done and kept for the decision.
+#[derive(Debug)]
+pub(crate) struct Evaluation {
+    header: CheckpointHeader,
+    cut: Cut,
+    purpose: Purpose,
+    done: Option<Evaluated>,
+}
+
+impl Evaluation {
+    /// The header with what its operations came to.
+    fn complete(&self, evaluated: &Evaluated) -> CheckpointHeader {
+        CheckpointHeader {
+            state: evaluated.state,
+            claims: evaluated.claims,
+            results: evaluated.results,
+            ..self.header.clone()
+        }
+    }
+}
+
+impl Ledger {
+    /// Has the operations of a cut evaluated, as those of a checkpoint with this header.
+    pub(super) fn evaluate(&mut self, header: CheckpointHeader, cut: Cut, purpose: Purpose) {
+        let (Ok(operations), Ok(volumes)) = (self.books.check(&cut), self.books.after(&cut)) else {
+            return;
+        };
+        let volumes = volumes
+            .into_iter()
+            .map(|(id, lanes)| (id.book, FinalVolume { volume: id.volume, lanes }));
+        let system = system::writes(&self.history, &volumes.collect::<Vec<_>>());
+        let input = CheckpointInput {
+            height: header.height,
+            previous: header.previous,
+            time: header.time,
+            epoch: header.epoch,
+            ethereum: header.ethereum,
+            operations,
+            system,
+        };
+        let id = self.fresh_id();
+        self.evaluations.insert(id, Evaluation { header, cut, purpose, done: None });
+        self.work(LedgerWork::Evaluate(id, Box::new(input)));
+    }
+
+    /// An evaluation is done.
+    pub(super) fn evaluated(&mut self, id: u64, evaluated: Evaluated) {
+        let Some(evaluation) = self.evaluations.get_mut(&id) else {
+            // Of a checkpoint that was decided otherwise meanwhile.
+            return self.work(LedgerWork::Forget(id));
+        };
+        let header = evaluation.complete(&evaluated);
+        let (purpose, cut) = (evaluation.purpose, evaluation.cut.clone());
+        let claimed = evaluation.header.id(&self.context.chain);
+        evaluation.done = Some(evaluated);
+        let id = header.id(&self.context.chain);
+        match purpose {
+            Purpose::Propose { round } => {
+                let height = header.height;
+                evaluation.header = header.clone();
+                let value = Box::new(Value { header, cut });
+                self.engine.handle(self.now, Input::Value { height, round, value });
+            }
+            Purpose::Judge => self.judged(claimed, claimed == id),
+            Purpose::Apply => {}
+        }
+        self.advance();
+    }
+
+    /// Goes on with what's decided.
+    pub(super) fn advance(&mut self) {
+        self.take_next();
+        let Some(decision) = &self.decision else { return };
+        if decision.stage == Stage::Committing {
+            return;
+        }
+        let wanted = decision.checkpoint.header.id(&self.context.chain);
+        let same = |e: &Evaluation| e.header.id(&self.context.chain) == wanted;
+        if let Some((id, evaluation)) = self.evaluations.iter().find(|(_, e)| same(e)) {
+            if evaluation.done.is_some() {
+                let id = *id;
+                self.commit(id);
+            }
+            return;
+        }
+        if decision.stage == Stage::Evaluating {
+            return;
+        }
+        let (header, cut) = (decision.checkpoint.header.clone(), decision.cut.clone());
+        match self.books.check(&cut) {
+            Ok(_) => {
+                if let Some(decision) = &mut self.decision {
+                    decision.stage = Stage::Evaluating;
+                }
+                self.evaluate(header, cut, Purpose::Apply);
+            }
+            Err(CutError::Missing(missing)) => {
+                let missing: Vec<_> = missing.iter().map(wire).collect();
+                self.ask_for_changes(None, &missing);
+            }
+            Err(reason) => self.halt(&format!(
+                "checkpoint {} was decided with a cut that doesn't hold here: {reason}",
+                header.height
+            )),
+        }
+    }
+
+    /// Has a decision committed whose evaluation is done.
+    fn commit(&mut self, evaluation: u64) {
+        let Some(decision) = &mut self.decision else { return };
+        let header = &decision.checkpoint.header;
+        let Some(done) = self.evaluations.get(&evaluation).and_then(|e| e.done.as_ref()) else {
+            return;
+        };
+        let came_to = (done.state, done.claims, done.results);
+        if came_to != (header.state, header.claims, header.results) {
+            let height = header.height;
+            return self.halt(&format!(
+                "a quorum decided on another state at height {height} than this node comes to: \
+                 compare its version with others', then restart it with an empty ledger"
+            ));
+        }
+        decision.stage = Stage::Committing;
+        let (checkpoint, cut) = (decision.checkpoint.clone(), decision.cut.clone());
+        match self.books.finalise(&cut) {
+            Ok(mut finalised) => {
+                let fallen = std::mem::take(&mut finalised.fallen);
+                if let Some(decision) = &mut self.decision {
+                    decision.fallen = fallen;
+                }
+                let header = checkpoint.certificate.header;
+                let history_nodes = history_nodes(self.history.clone(), &header);
+                let books = cut.books.as_slice().iter();
+                let opened = books.map(|b| VolumeId { book: b.book, volume: b.volume }).collect();
+                let commitment =
+                    Commitment { evaluation, checkpoint, cut, finalised, opened, history_nodes };
+                self.work(LedgerWork::Commit(Box::new(commitment)));
+            }
+            Err(error) => self.halt(&format!("a decided cut can't be finalised: {error}")),
+        }
+    }
+
+    /// A checkpoint is on disk.
+    pub(super) fn committed(&mut self, receipts: &[Receipt], next_timer: Option<Timestamp>) {
+        let Some(decision) = self.decision.take() else { return };
+        let header = decision.checkpoint.header;
+        self.metrics.checkpoints += 1;
+        self.metrics.checkpoints_fetched += u64::from(decision.fetched);
+        self.metrics.operations_final += receipts.len() as u64;
+        self.next_timer = next_timer;
+        let id = header.id(&self.context.chain);
+        self.history.append(&id);
+        let height = header.height;
+        self.tip = Tip { header, id };
+        self.forget_final(receipts);
+        for evaluation in std::mem::take(&mut self.evaluations).into_keys() {
+            self.work(LedgerWork::Forget(evaluation));
+        }
+        self.judgements.clear();
+        self.started = false;
+        self.committed_at = self.now;
+        self.books.set_authors(self.epochs.authors(Height(height.0 + 1)));
+        for fallen in decision.fallen {
+            self.carry_again(fallen.id, fallen.operation);
+        }
+        self.act(LedgerAction::Notify(Notice::Checkpoint(height, receipts.len())));
+        self.catch_up();
+    }
+
+    /// What fell out of a book: at once if this node promised it, in its turn otherwise.
+    fn carry_again(&mut self, id: OperationId, signed: SignedOperation) {
+        if self.promises.contains_key(&id) {
+            self.to_compose.push_back(id);
+            self.compose_at.get_or_insert(self.now);
+        } else if self.writes() {
+            self.carry_later(id, signed);
+        }
+    }
+
+    fn forget_final(&mut self, receipts: &[Receipt]) {
+        for receipt in receipts {
+            self.promises.remove(&receipt.operation);
+            self.to_carry.remove(&receipt.operation);
+            self.sequences.remove(&(receipt.account, receipt.sequence));
+        }
+    }
+
+    /// Takes the next checkpoint that a peer sent.
+    fn take_next(&mut self) {
+        while self.decision.is_none() {
+            let Some((checkpoint, cut)) = self.ahead.pop_front() else { return };
+            if checkpoint.header.height.0 == self.tip.header.height.0 + 1 {
+                self.started = false;
+                self.decision = Some(Decision::new(checkpoint, cut, true));
+            }
+        }
+    }
+
+    pub(super) fn halt(&mut self, reason: &str) {
+        self.work(LedgerWork::Halt(reason.to_owned()));
+    }
+}

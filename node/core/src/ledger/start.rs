@@ -1,0 +1,229 @@
+//! How a ledger begins: from genesis, from what a restart finds, or from a snapshot's state.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use lamina_certificate::{Genesis, GenesisError, Signature};
+use lamina_ledger::book::{Books, Limits, VerifiedChange};
+use lamina_ledger::finality::{Engine, LogEntry, Signer};
+use lamina_ledger::history::Mmr;
+use lamina_ledger::state::{Executed, next_timer};
+use lamina_ledger::system::{self, FinalVolume};
+use lamina_ledger::{Decision, Finalised, StateReader, StorageError};
+use lamina_types::{
+    BookId, CheckpointHeader, Cut, Digest, EpochNumber, EthereumBlock, HeaderId, Height,
+    OperationId, PeerKey, SignedOperation, Timestamp, VolumeId,
+};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+
+use super::apply::history_nodes;
+use super::epochs::Epochs;
+use super::outbox::Outbox;
+use super::{Ledger, LedgerConfig, LedgerMetrics, Tip};
+
+/// What a ledger begins with.
+pub struct LedgerStart {
+    /// Bounds and intervals.
+    pub config: LedgerConfig,
+    /// What this node signs with; `None` if it's no operator.
+    pub signer: Option<Arc<dyn Signer + Sync>>,
+    /// The last checkpoint that's committed; at least genesis.
+    pub tip: CheckpointHeader,
+    /// What the state says of history and books.
+    pub restored: Restored,
+    /// Changes that aren't final, in the order in which they were stored.
+    pub changes: Vec<VerifiedChange>,
+    /// Operations that this node promised.
+    pub promises: Vec<(OperationId, SignedOperation)>,
+    /// What the consensus logged for the height after the tip.
+    pub log: Vec<LogEntry>,
+    /// The first checkpoint that the store can send with all its changes.
+    pub first: Height,
+}
+
+impl std::fmt::Debug for LedgerStart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LedgerStart").field("tip", &self.tip).finish_non_exhaustive()
+    }
+}
+
+/// What the state itself says of history and books, as of its checkpoint.
+#[derive(Debug, Clone)]
+pub struct Restored {
+    /// All headers before the checkpoint's own.
+    pub history: Mmr,
+    /// The open volumes.
+    pub volumes: Vec<(BookId, FinalVolume)>,
+    /// The first moment at which the state has something to do by itself.
+    pub next_timer: Option<Timestamp>,
+}
+
+impl Restored {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub fn read(reader: &impl StateReader) -> Result<Self, StorageError> {
+        Ok(Self {
+            history: system::history(reader)?,
+            volumes: system::books(reader)?,
+            next_timer: next_timer(reader)?,
+        })
+    }
+}
+
+/// Checkpoint 0, as it's written.
+///
+/// # Errors
+/// [`GenesisError`]: the operators don't hold.
+pub fn genesis_checkpoint(
+    genesis: &Genesis,
+    executed: Executed,
+) -> Result<Finalised, GenesisError> {
+    let epochs = Epochs::new(genesis.epochs()?);
+    let cut = Cut::default();
+    let header = CheckpointHeader {
+        epoch: EpochNumber(0),
+        height: Height(0),
+        previous: HeaderId::default(),
+        history: Mmr::default().root(),
+        cut: cut.digest(),
+        state: executed.state,
+        claims: executed.claims,
+        results: executed.results,
+        ethereum: EthereumBlock::default(),
+        time: genesis.ledger.time,
+        operators: epochs.root(Height(0)),
+        next_operators: epochs.root(Height(1)),
+    };
+    let history_nodes = history_nodes(Mmr::default(), &header.id(&genesis.chain_id));
+    Ok(Finalised {
+        decision: Decision { header, certificate: None, cut },
+        executed,
+        opened: Vec::new(),
+        changes: Vec::new(),
+        closed: Vec::new(),
+        dropped: Vec::new(),
+        history_nodes,
+    })
+}
+
+impl Ledger {
+    /// A ledger as it was left.
+    pub(crate) fn new(
+        genesis: &Genesis,
+        key: PeerKey,
+        start: LedgerStart,
+        mut rng: ChaCha20Rng,
+        now: Timestamp,
+    ) -> Result<Self, GenesisError> {
+        let context = genesis.signing_context();
+        let epochs = Epochs::new(genesis.epochs()?);
+        let engine_rng = ChaCha20Rng::from_rng(&mut rng);
+        let signer = start.signer.clone();
+        let tip = Tip { id: start.tip.id(&context.chain), header: start.tip };
+        let writer = signer.is_some().then_some(key);
+        let mut ledger = Self {
+            engine: Engine::new(
+                lamina_ledger::finality::Config::default(),
+                context.chain.clone(),
+                key,
+                signer.clone().map(|signer| Box::new(Shared(signer)) as Box<dyn Signer>),
+                engine_rng,
+            ),
+            books: Books::new(Limits::default(), writer, BTreeSet::new()),
+            interval: Duration::from_millis(genesis.ledger.interval_ms),
+            idle_interval: Duration::from_millis(genesis.ledger.idle_interval_ms),
+            config: start.config,
+            context,
+            key,
+            signer,
+            epochs,
+            rng,
+            history: Mmr::default(),
+            tip: tip.clone(),
+            first: start.first,
+            next_timer: None,
+            log: start.log,
+            started: false,
+            called: false,
+            committed_at: Timestamp(0),
+            outbox: Outbox::default(),
+            promises: BTreeMap::new(),
+            to_compose: VecDeque::new(),
+            compose_at: None,
+            to_carry: BTreeMap::new(),
+            sequences: BTreeMap::new(),
+            submissions: BTreeMap::new(),
+            replies: BTreeMap::new(),
+            evaluations: BTreeMap::new(),
+            judgements: BTreeMap::new(),
+            decision: None,
+            ahead: VecDeque::new(),
+            peers: BTreeMap::new(),
+            snapshot: None,
+            asked: BTreeSet::new(),
+            next_id: 0,
+            actions: VecDeque::new(),
+            metrics: LedgerMetrics::default(),
+            now,
+        };
+        ledger.resume_from(tip, start.restored);
+        ledger.resume_changes(start.changes);
+        ledger.resume_promises(start.promises);
+        Ok(ledger)
+    }
+
+    /// Goes on from a state.
+    pub(super) fn resume_from(&mut self, tip: Tip, restored: Restored) {
+        let mut history = restored.history;
+        history.append(&tip.id);
+        self.history = history;
+        self.next_timer = restored.next_timer;
+        self.tip = tip;
+        self.books.set_authors(self.epochs.authors(Height(self.tip.header.height.0 + 1)));
+        for (book, FinalVolume { volume, lanes }) in restored.volumes {
+            self.books.restore(VolumeId { book, volume }, lanes, Vec::new());
+        }
+        self.evaluations.clear();
+        self.judgements.clear();
+        self.decision = None;
+        self.started = false;
+    }
+
+    fn resume_changes(&mut self, mut changes: Vec<VerifiedChange>) {
+        changes.sort_by_key(|change| change.change().number);
+        for change in changes {
+            for (id, signed) in change.operations() {
+                self.remember_sequence(id, signed);
+            }
+            // What's closed or final meanwhile is refused, and so it should be.
+            let _ = self.books.insert(change);
+        }
+    }
+
+    fn resume_promises(&mut self, promises: Vec<(OperationId, SignedOperation)>) {
+        for (id, signed) in promises {
+            self.remember_sequence(id, &signed);
+            self.promises.insert(id, signed);
+            if !self.books.contains(&id) {
+                self.take_up(id);
+            }
+        }
+    }
+}
+
+/// The engine's share of this node's keys.
+struct Shared(Arc<dyn Signer + Sync>);
+
+impl Signer for Shared {
+    fn bls(&self, message: &Digest) -> Signature {
+        self.0.bls(message)
+    }
+
+    fn ed25519(&self, message: &Digest) -> [u8; 64] {
+        self.0.ed25519(message)
+    }
+}

@@ -1,0 +1,353 @@
+//! Who was away: asks how far others are, follows checkpoint by checkpoint, or begins from a snapshot.
+//!
+//! Nothing that a peer says is believed: checkpoints count by their certificates, changes by their signatures, a snapshot by
+//! the state root of its checkpoint.
+
+use std::time::Duration;
+
+use lamina_certificate::Checkpoint;
+use lamina_p2p::{
+    CHANGE_REFS_MAX, CHANGES_MAX, ChangeRef, LaneRange, LedgerStatus, Offence, Request, Response,
+};
+use lamina_types::{Change, Cut, Digest, Height, List, PeerKey, Timestamp};
+use rand_core::Rng as _;
+
+use super::start::Restored;
+use super::{Ledger, LedgerAction, LedgerWork, Tip};
+use crate::Notice;
+
+/// How soon a peer is asked again how far it is, when its messages are of a later height.
+const STATUS_AGAIN: Duration = Duration::from_millis(250);
+/// Checkpoints of peers that wait to be applied.
+const AHEAD_MAX: usize = 512;
+
+/// What a peer was asked about the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum LedgerQuestion {
+    Status,
+    Checkpoints(Height),
+    Lanes(Vec<LaneRange>),
+    Changes(Vec<ChangeRef>),
+    Snapshot(Height, Option<Digest>),
+}
+
+/// What is known of a peer's ledger.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Peer {
+    height: Height,
+    first: Height,
+    asked: Option<Timestamp>,
+}
+
+impl Peer {
+    pub(super) const fn height(&self) -> Height {
+        self.height
+    }
+}
+
+/// A snapshot on its way.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    checkpoint: Checkpoint,
+    from: PeerKey,
+    after: Option<Digest>,
+}
+
+/// What became of a snapshot's part.
+#[derive(Debug)]
+pub enum SnapshotProgress {
+    /// It holds; the next part begins after this key's hash.
+    After(Digest),
+    /// The state is complete.
+    Complete(Box<Restored>),
+    /// It doesn't belong to the state.
+    Wrong,
+}
+
+impl Ledger {
+    /// A peer is connected.
+    pub(crate) fn connected(&mut self, now: Timestamp, peer: PeerKey) {
+        self.now = now;
+        self.peers.insert(peer, Peer::default());
+        self.ask(peer, LedgerQuestion::Status);
+        // Whoever connects may have missed what this node says now and then only.
+        self.repeat_promises();
+    }
+
+    /// A peer is gone.
+    pub(crate) fn disconnected(&mut self, now: Timestamp, peer: &PeerKey) {
+        self.now = now;
+        self.peers.remove(peer);
+        if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.from == *peer) {
+            self.snapshot = None;
+            self.asked.clear();
+            self.catch_up();
+        }
+    }
+
+    /// Asks a peer how far it is; called now and then.
+    pub(crate) fn sync_with(&mut self, now: Timestamp, peer: PeerKey) {
+        self.now = now;
+        // Answers may have been lost with their connection.
+        self.asked.clear();
+        self.ask(peer, LedgerQuestion::Status);
+        self.repeat_promises();
+        self.changes_came();
+        self.catch_up();
+    }
+
+    /// A node that writes to no book says again what nobody carries yet.
+    fn repeat_promises(&mut self) {
+        if self.writes() {
+            return;
+        }
+        let lost: Vec<_> = self
+            .promises
+            .iter()
+            .filter(|(id, _)| !self.books.contains(id))
+            .take(64)
+            .map(|(id, _)| *id)
+            .collect();
+        for id in lost {
+            self.take_up(id);
+        }
+    }
+
+    /// A peer asks.
+    pub(crate) fn answer(&mut self, id: u64, request: Request) {
+        if !matches!(request, Request::Ledger) {
+            let pending = self.pending_of(&request);
+            return self.work(LedgerWork::Answer { id, request, pending });
+        }
+        let lanes = self.books.heads().into_iter();
+        let lanes = lanes.flat_map(|(volume, heads)| heads.into_iter().map(move |h| (volume, h)));
+        let status = LedgerStatus {
+            height: self.tip.header.height,
+            header: self.tip.id,
+            first: self.first,
+            lanes: List::truncated(lanes),
+        };
+        self.act(LedgerAction::Answer(id, Response::Ledger(Box::new(status))));
+    }
+
+    /// Changes that are asked for and not final: those are in memory alone.
+    fn pending_of(&self, request: &Request) -> Vec<Change> {
+        match request {
+            Request::Lanes(ranges) => ranges
+                .as_slice()
+                .iter()
+                .flat_map(|r| self.books.changes(&r.volume, &r.author, r.after, CHANGES_MAX))
+                .cloned()
+                .collect(),
+            Request::Changes(refs) => {
+                let known = refs.as_slice().iter().filter_map(|r| self.books.change(&r.change));
+                known.cloned().collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// A peer answered, or failed to.
+    pub(crate) fn response(
+        &mut self,
+        now: Timestamp,
+        from: PeerKey,
+        question: &LedgerQuestion,
+        response: Option<Response>,
+    ) {
+        self.now = now;
+        self.asked.remove(question);
+        match (question, response) {
+            (LedgerQuestion::Status, Some(Response::Ledger(status))) => {
+                self.handle_status(from, *status);
+            }
+            (LedgerQuestion::Checkpoints(first), Some(Response::Checkpoints(list))) => {
+                self.handle_checkpoints(from, *first, list.into_vec());
+            }
+            (
+                LedgerQuestion::Lanes(_) | LedgerQuestion::Changes(_),
+                Some(Response::Changes(list)),
+            ) => self.handle_changes(from, list.into_vec()),
+            (LedgerQuestion::Snapshot(..), Some(Response::Snapshot(part))) => {
+                match (part, &self.snapshot) {
+                    (Some(part), Some(snapshot)) => {
+                        let (checkpoint, part) = (snapshot.checkpoint.clone(), part.into_vec());
+                        let checkpoint = Box::new(checkpoint);
+                        self.work(LedgerWork::Restore { checkpoint, part });
+                    }
+                    // The peer keeps that state no longer: from a later one, then.
+                    _ => self.snapshot = None,
+                }
+            }
+            (_, Some(_)) => self.act(LedgerAction::Charge(from, Offence::WrongAnswer)),
+            (LedgerQuestion::Snapshot(..), None) => self.snapshot = None,
+            (_, None) => {}
+        }
+    }
+
+    /// A part of a snapshot was looked at.
+    pub(super) fn restored(&mut self, progress: SnapshotProgress) {
+        let Some(snapshot) = &mut self.snapshot else { return };
+        let (from, height) = (snapshot.from, snapshot.checkpoint.header.height);
+        match progress {
+            SnapshotProgress::After(after) => {
+                snapshot.after = Some(after);
+                self.ask(from, LedgerQuestion::Snapshot(height, Some(after)));
+            }
+            SnapshotProgress::Wrong => {
+                self.snapshot = None;
+                self.act(LedgerAction::Charge(from, Offence::WrongAnswer));
+                self.catch_up();
+            }
+            SnapshotProgress::Complete(restored) => {
+                let header = snapshot.checkpoint.header.clone();
+                let id = header.id(&self.context.chain);
+                self.snapshot = None;
+                self.first = Height(height.0 + 1);
+                self.resume_from(Tip { header, id }, *restored);
+                self.act(LedgerAction::Notify(Notice::SnapshotRestored(height)));
+                self.catch_up();
+            }
+        }
+    }
+
+    fn handle_status(&mut self, from: PeerKey, status: LedgerStatus) {
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        peer.height = peer.height.max(status.height);
+        peer.first = status.first;
+        let tips = status.lanes.into_vec();
+        let behind = tips.into_iter().filter_map(|(volume, head)| {
+            let after = self.books.lane_tip(&volume, &head.author)?;
+            (after < head.number).then_some(LaneRange { volume, author: head.author, after })
+        });
+        let behind: Vec<LaneRange> = behind.collect();
+        for ranges in behind.chunks(CHANGE_REFS_MAX) {
+            self.ask(from, LedgerQuestion::Lanes(ranges.to_vec()));
+        }
+        self.catch_up();
+    }
+
+    /// A peer's messages are of a later height than this node's.
+    pub(super) fn learn_height(&mut self, from: PeerKey, _height: Height) {
+        let now = self.now;
+        let Some(peer) = self.peers.get_mut(&from) else { return };
+        if peer.asked.is_none_or(|at| at + STATUS_AGAIN <= now) {
+            peer.asked = Some(now);
+            self.ask(from, LedgerQuestion::Status);
+        }
+    }
+
+    /// Asks for the checkpoints that follow, if a peer has more of them.
+    pub(super) fn catch_up(&mut self) {
+        if self.snapshot.is_some() {
+            return;
+        }
+        let have = self.ahead.back().map(|(checkpoint, _)| checkpoint.header.height);
+        let decided = Height(self.tip.header.height.0 + u64::from(self.decision.is_some()));
+        let have = have.unwrap_or(decided).max(decided);
+        let busy = |q: &LedgerQuestion| matches!(q, LedgerQuestion::Checkpoints(_));
+        if self.ahead.len() > AHEAD_MAX / 2 || self.asked.iter().any(busy) {
+            return;
+        }
+        let best: Vec<_> = self.peers.iter().filter(|(_, peer)| peer.height > have).collect();
+        if best.is_empty() {
+            return;
+        }
+        let pick = usize::try_from(self.rng.next_u64() % best.len() as u64).expect("an index");
+        let (from, peer) = (*best[pick].0, *best[pick].1);
+        let next = Height(have.0 + 1);
+        let far = peer.height.0 - have.0 > self.config.snapshot_distance;
+        if (far || peer.first > next) && self.ahead.is_empty() && self.decision.is_none() {
+            // The last checkpoint of the peer, to take its state.
+            self.ask(from, LedgerQuestion::Checkpoints(peer.height));
+        } else if peer.first <= next {
+            self.ask(from, LedgerQuestion::Checkpoints(next));
+        }
+    }
+
+    fn handle_checkpoints(&mut self, from: PeerKey, first: Height, list: Vec<(Checkpoint, Cut)>) {
+        let mut expected = first;
+        for (checkpoint, cut) in list {
+            let header = &checkpoint.header;
+            let height = header.height;
+            let set = self.epochs.consensus(height);
+            let holds =
+                height == expected && header.cut == cut.digest() && checkpoint.verify(set).is_ok();
+            if !holds {
+                return self.act(LedgerAction::Charge(from, Offence::WrongAnswer));
+            }
+            expected = Height(height.0 + 1);
+            let next = Height(self.tip.header.height.0 + 1);
+            if height.0 > next.0 + self.ahead.len() as u64 + 1 {
+                self.begin_snapshot(from, checkpoint);
+                return;
+            }
+            let follows = self.ahead.back().map_or(next, |(c, _)| Height(c.header.height.0 + 1));
+            if height == follows && self.ahead.len() < AHEAD_MAX {
+                self.ahead.push_back((checkpoint, cut));
+            }
+        }
+        self.advance();
+        self.catch_up();
+    }
+
+    fn begin_snapshot(&mut self, from: PeerKey, checkpoint: Checkpoint) {
+        let height = checkpoint.header.height;
+        self.started = false;
+        self.snapshot = Some(Snapshot { checkpoint, from, after: None });
+        self.ask(from, LedgerQuestion::Snapshot(height, None));
+    }
+
+    fn handle_changes(&mut self, from: PeerKey, list: Vec<Change>) {
+        for change in list {
+            if let Err(offence) = self.judge_change(self.now, from, change) {
+                return self.act(LedgerAction::Charge(from, offence));
+            }
+        }
+        self.changes_came();
+    }
+
+    /// Asks for changes that a cut names: of its proposer, and of somebody else.
+    pub(super) fn ask_for_changes(&mut self, proposer: Option<PeerKey>, missing: &[ChangeRef]) {
+        let mut whom: Vec<PeerKey> =
+            proposer.into_iter().filter(|peer| self.peers.contains_key(peer)).collect();
+        if !self.peers.is_empty() {
+            let pick = self.rng.next_u64() % self.peers.len() as u64;
+            let pick = usize::try_from(pick).expect("an index");
+            whom.extend(self.peers.keys().nth(pick).filter(|p| !whom.contains(p)).copied());
+        }
+        for refs in missing.chunks(CHANGE_REFS_MAX) {
+            let lanes: Vec<LaneRange> = refs.iter().filter_map(|r| self.range_to(r)).collect();
+            for peer in &whom {
+                if !lanes.is_empty() {
+                    self.ask(*peer, LedgerQuestion::Lanes(lanes.clone()));
+                }
+                self.ask(*peer, LedgerQuestion::Changes(refs.to_vec()));
+            }
+        }
+    }
+
+    /// The part of a lane that leads to a change, if this node's lane is shorter.
+    fn range_to(&self, to: &ChangeRef) -> Option<LaneRange> {
+        let after = self.books.lane_tip(&to.volume, &to.author)?;
+        let range = LaneRange { volume: to.volume, author: to.author, after };
+        (after + 1 < to.number).then_some(range)
+    }
+
+    fn ask(&mut self, peer: PeerKey, question: LedgerQuestion) {
+        let once = !matches!(question, LedgerQuestion::Status);
+        if once && !self.asked.insert(question.clone()) {
+            return;
+        }
+        let request = match &question {
+            LedgerQuestion::Status => Request::Ledger,
+            LedgerQuestion::Checkpoints(from) => Request::Checkpoints { from: *from },
+            LedgerQuestion::Lanes(ranges) => Request::Lanes(List::truncated(ranges.clone())),
+            LedgerQuestion::Changes(refs) => Request::Changes(List::truncated(refs.clone())),
+            LedgerQuestion::Snapshot(height, after) => {
+                Request::Snapshot { height: *height, after: *after }
+            }
+        };
+        self.act(LedgerAction::Ask(peer, question, request));
+    }
+}

@@ -1,0 +1,172 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use lamina_types::account::SigningContext;
+use lamina_types::{
+    AccountKey, Action, Amount, Operation, OperationId, SignedOperation, Timestamp,
+};
+use serde_json::{Value, json};
+
+use super::output::{fields, plain, print};
+use super::{AccountOptions, ApiOptions};
+use crate::client::Client;
+use crate::daemon::now;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Sign an operation and submit it. `docs/operations.md` lists them all.
+    Submit {
+        /// The action as JSON: `{"kind": "transfer", …}`.
+        #[arg(value_name = "JSON", required_unless_present = "file")]
+        action: Option<String>,
+        /// A file with the action.
+        #[arg(long, value_name = "FILE", conflicts_with = "action")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        options: SubmitOptions,
+    },
+    /// Show an operation: whether it's pending or final, and what became of it.
+    Show {
+        /// Its identifier.
+        id: OperationId,
+        /// Wait so long for its end, in seconds.
+        #[arg(long, default_value_t = 0)]
+        wait: u64,
+        #[command(flatten)]
+        api: ApiOptions,
+    },
+}
+
+impl Verb {
+    pub(crate) async fn run(self, json: bool) -> anyhow::Result<()> {
+        match self {
+            Self::Submit { action, file, options } => {
+                let text = match (action, file) {
+                    (Some(text), _) => text,
+                    (None, Some(path)) => std::fs::read_to_string(&path)
+                        .with_context(|| format!("reading {}", path.display()))?,
+                    (None, None) => unreachable!("clap requires one of them"),
+                };
+                let action: Action = serde_json::from_str(&text)
+                    .context("the action isn't one; docs/operations.md shows them as JSON")?;
+                options.submit(json, action).await
+            }
+            Self::Show { id, wait, api } => {
+                let view = api.client()?.operation(&id, Duration::from_secs(wait)).await?;
+                print(json, &view, || text(&view));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// How an operation is signed and submitted.
+#[derive(Debug, Args)]
+pub(crate) struct SubmitOptions {
+    /// Answer as soon as a node has promised to carry it, rather than when it's final.
+    #[arg(long)]
+    no_wait: bool,
+    /// How long to wait until it's final, in seconds.
+    #[arg(long, default_value_t = 60)]
+    wait: u64,
+    /// How long it may take effect, in seconds.
+    #[arg(long, default_value_t = 3600)]
+    valid_for: u64,
+    /// Most that it may cost, in the smallest unit of the fee asset; by default twice of what it costs now.
+    #[arg(long)]
+    fee_max: Option<Amount>,
+    #[command(flatten)]
+    account: AccountOptions,
+    #[command(flatten)]
+    api: ApiOptions,
+}
+
+impl SubmitOptions {
+    pub(crate) fn client(&self) -> anyhow::Result<Client> {
+        self.api.client()
+    }
+
+    /// Signs, submits, waits and prints.
+    pub(crate) async fn submit(&self, json: bool, action: Action) -> anyhow::Result<()> {
+        let account = self.account.unlock()?;
+        let client = self.client()?;
+        let signer = OperationSigner::new(&client, account).await?;
+        let sequence = signer.next_sequence(&client).await?;
+        let valid_until = now() + Duration::from_secs(self.valid_for);
+        let fee_max = self.fee_max.unwrap_or(signer.fee_max);
+        let signed = signer.sign(sequence, valid_until, fee_max, action);
+        let id = client.submit_operation(&signed).await?;
+        if self.no_wait {
+            print(json, &json!({ "id": id, "status": "pending" }), || id.to_string());
+            return Ok(());
+        }
+        let view = client.operation(&id, Duration::from_secs(self.wait)).await?;
+        print(json, &view, || text(&view));
+        anyhow::ensure!(
+            view["status"] == "final",
+            "the operation isn't final yet; `lamina operation show {id} --wait 60` waits on"
+        );
+        let refusal = &view["receipt"]["refusal"];
+        anyhow::ensure!(refusal.is_null(), "the operation was refused: {}", plain(&view["reason"]));
+        Ok(())
+    }
+}
+
+/// Signs one account's operations for one network.
+#[derive(Debug)]
+pub(crate) struct OperationSigner {
+    account: AccountKey,
+    context: SigningContext,
+    fee_max: Amount,
+}
+
+impl OperationSigner {
+    pub(crate) async fn new(client: &Client, account: AccountKey) -> anyhow::Result<Self> {
+        let genesis = client.genesis().await?;
+        let fees = &genesis.ledger.fees;
+        // Twice the fee of the longest operation that isn't a manifest: it's a bound, not a price.
+        let per_byte = fees.per_byte.mul_div(4096, 1).unwrap_or_default();
+        let fee = fees.base.checked_add(per_byte).unwrap_or_default();
+        let fee_max = fee.mul_div(2, 1).unwrap_or(fee);
+        Ok(Self { account, context: genesis.signing_context(), fee_max })
+    }
+
+    /// The account's next number, after what's pending at the node.
+    pub(crate) async fn next_sequence(&self, client: &Client) -> anyhow::Result<u64> {
+        let view = client.get(&format!("/v1/accounts/{}", self.account.address())).await?;
+        view["next_sequence"].as_u64().context("the node's answer has no sequence")
+    }
+
+    pub(crate) fn sign(
+        &self,
+        sequence: u64,
+        valid_until: Timestamp,
+        fee_max: Amount,
+        action: Action,
+    ) -> SignedOperation {
+        let account = self.account.address();
+        Operation { account, sequence, valid_until, fee_max, action }
+            .sign(&self.account, &self.context)
+    }
+}
+
+/// An operation for people.
+fn text(view: &Value) -> String {
+    let receipt = &view["receipt"];
+    let result = match (view["status"].as_str(), view["reason"].as_str()) {
+        (Some("final"), Some(reason)) => format!("refused: {reason}"),
+        (Some("final"), None) => "done".to_owned(),
+        _ => "pending".to_owned(),
+    };
+    fields(&[
+        ("operation", plain(&view["id"])),
+        ("action", plain(&view["operation"]["action"]["kind"])),
+        ("account", plain(&view["operation"]["account"])),
+        ("sequence", plain(&view["operation"]["sequence"])),
+        ("result", result),
+        ("checkpoint", plain(&receipt["height"])),
+        ("fee", plain(&receipt["fee"])),
+    ])
+}
