@@ -284,13 +284,18 @@ impl Node {
             },
             Ok(Gossip::Observation(observation)) => self.judge_observation(from, *observation),
             Ok(Gossip::ObservationSet(set)) => self.judge_observation_set(from, *set),
-            Ok(Gossip::Operation(operation)) => {
+            Ok(Gossip::Operation(second, _) | Gossip::Consensus(second, _))
+                if !second.is_about(self.now) =>
+            {
+                Ok(Verdict::Ignore)
+            }
+            Ok(Gossip::Operation(_, operation)) => {
                 self.of_ledger(|l, now| l.judge_operation(now, *operation))
             }
             Ok(Gossip::Change(change)) => {
                 self.of_ledger(|l, now| l.judge_change(now, from, *change))
             }
-            Ok(Gossip::Consensus(bytes)) => {
+            Ok(Gossip::Consensus(_, bytes)) => {
                 self.of_ledger(|l, now| l.judge_consensus(now, from, bytes.as_slice()))
             }
             Err(_) => Err(Offence::Malformed),

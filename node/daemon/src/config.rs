@@ -158,7 +158,11 @@ pub(crate) struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { filter: "info,libp2p_kad=error,libp2p_swarm=warn".into(), format: LogFormat::Text }
+        Self {
+            filter: "info,libp2p_kad=error,libp2p_swarm=warn,arc_malachitebft_core_consensus=error"
+                .into(),
+            format: LogFormat::Text,
+        }
     }
 }
 

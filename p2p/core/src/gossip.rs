@@ -1,7 +1,7 @@
 use lamina_certificate::{Attestation, Observation, ObservationSet, TaskCertificate};
 use lamina_types::{
     Bytes, Canonical, ChainId, Change, Digest, ServiceRegistration, SignedOperation,
-    SignedTaskRequest, canonical,
+    SignedTaskRequest, Timestamp, canonical,
 };
 
 /// Longest message of any topic, in bytes.
@@ -78,9 +78,9 @@ impl Topic {
             Self::Certificates => TaskCertificate::BYTES_MAX,
             Self::Observations => Observation::BYTES_MAX,
             Self::ObservationSets => ObservationSet::BYTES_MAX,
-            Self::Operations => SignedOperation::BYTES_MAX,
+            Self::Operations => 8 + SignedOperation::BYTES_MAX,
             Self::Changes => Change::BYTES_MAX,
-            Self::Consensus => CONSENSUS_BYTES_MAX,
+            Self::Consensus => 8 + CONSENSUS_BYTES_MAX,
         }
     }
 }
@@ -92,6 +92,39 @@ const _: () = {
         i += 1;
     }
 };
+
+/// When a message was said, in seconds since 1970. Gossip carries each message once; what has to be said again, since somebody
+/// may have been away, is another message in another second. Whoever takes it checks that the second is about now, so repeats
+/// cost at most one message a second.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Second(pub u64);
+
+impl Second {
+    /// How far from a node's clock it may be.
+    pub const DRIFT_S: u64 = 60;
+
+    /// The second of a moment.
+    #[must_use]
+    pub const fn of(now: Timestamp) -> Self {
+        Self(now.0 / 1_000_000)
+    }
+
+    /// Whether it's about now.
+    #[must_use]
+    pub const fn is_about(self, now: Timestamp) -> bool {
+        self.0.abs_diff(Self::of(now).0) <= Self::DRIFT_S
+    }
+
+    fn split(bytes: &[u8]) -> Result<(Self, &[u8]), Error> {
+        let short = || Error(canonical::Error::Malformed("shorter than its second".to_owned()));
+        let (second, rest) = bytes.split_first_chunk().ok_or_else(short)?;
+        Ok((Self(u64::from_le_bytes(*second)), rest))
+    }
+
+    fn join(self, rest: &[u8]) -> Vec<u8> {
+        [&self.0.to_le_bytes(), rest].concat()
+    }
+}
 
 /// A message, decoded. Signatures are not yet checked, except that they are points of their group.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,12 +141,12 @@ pub enum Gossip {
     Observation(Box<Observation>),
     /// An operator proposes what to reduce.
     ObservationSet(Box<ObservationSet>),
-    /// An account wants something done.
-    Operation(Box<SignedOperation>),
+    /// An account wants something done, said in this second.
+    Operation(Second, Box<SignedOperation>),
     /// An operator adds to a book.
     Change(Box<Change>),
-    /// An operator takes part in the consensus; what it says is the ledger's to read.
-    Consensus(Bytes<CONSENSUS_BYTES_MAX>),
+    /// An operator takes part in the consensus, in this second; what it says is the ledger's to read.
+    Consensus(Second, Bytes<CONSENSUS_BYTES_MAX>),
 }
 
 impl Gossip {
@@ -142,10 +175,15 @@ impl Gossip {
                 Self::ObservationSet(Box::new(ObservationSet::from_bytes(bytes).map_err(Error)?))
             }
             Topic::Operations => {
-                Self::Operation(Box::new(SignedOperation::from_bytes(bytes).map_err(Error)?))
+                let (second, bytes) = Second::split(bytes)?;
+                let operation = SignedOperation::from_bytes(bytes).map_err(Error)?;
+                Self::Operation(second, Box::new(operation))
             }
             Topic::Changes => Self::Change(Box::new(Change::from_bytes(bytes).map_err(Error)?)),
-            Topic::Consensus => Self::Consensus(Bytes::new(bytes).map_err(Error)?),
+            Topic::Consensus => {
+                let (second, bytes) = Second::split(bytes)?;
+                Self::Consensus(second, Bytes::new(bytes).map_err(Error)?)
+            }
         };
         Ok(message)
     }
@@ -160,9 +198,11 @@ impl Gossip {
             Self::Certificate(certificate) => (Topic::Certificates, certificate.to_bytes()),
             Self::Observation(observation) => (Topic::Observations, observation.to_bytes()),
             Self::ObservationSet(set) => (Topic::ObservationSets, set.to_bytes()),
-            Self::Operation(operation) => (Topic::Operations, operation.to_bytes()),
+            Self::Operation(second, operation) => {
+                (Topic::Operations, second.join(&operation.to_bytes()))
+            }
             Self::Change(change) => (Topic::Changes, change.to_bytes()),
-            Self::Consensus(bytes) => (Topic::Consensus, bytes.as_slice().to_vec()),
+            Self::Consensus(second, bytes) => (Topic::Consensus, second.join(bytes.as_slice())),
         }
     }
 }

@@ -22,8 +22,8 @@ pub use exchange::{
     TaskEvidence,
 };
 pub use gossip::{
-    CONSENSUS_BYTES_MAX, Error as GossipError, GOSSIP_BYTES_MAX, Gossip, MessageId, Topic, Verdict,
-    message_id,
+    CONSENSUS_BYTES_MAX, Error as GossipError, GOSSIP_BYTES_MAX, Gossip, MessageId, Second, Topic,
+    Verdict, message_id,
 };
 pub use score::{BAN, BAN_THRESHOLD, HALF_LIFE, Offence, PEERS_MAX, Scores};
 pub use seen::{SEEN_MAX, Seen};

@@ -5,7 +5,7 @@ use lamina_ledger::Record;
 use lamina_ledger::finality::{
     ConsensusMessage, Equivocation, Input, Output, SignedProposal, Value, VoteSignature,
 };
-use lamina_p2p::{ChangeRef, Gossip, Offence, Verdict};
+use lamina_p2p::{ChangeRef, Gossip, Offence, Second, Verdict};
 use lamina_types::{
     Bytes, Canonical, CheckpointHeader, Cut, EpochNumber, HeaderId, Height, OperatorIndex, PeerKey,
     Timestamp,
@@ -158,7 +158,7 @@ impl Ledger {
                 }
                 Output::Publish(message) => {
                     let bytes = Bytes::new(message.to_bytes()).expect("bounded by its type");
-                    self.send(Gossip::Consensus(bytes));
+                    self.send(Gossip::Consensus(Second::of(self.now), bytes));
                 }
                 Output::Offence(peer, _) => {
                     self.act(LedgerAction::Charge(peer, Offence::WrongSignature));

@@ -49,10 +49,11 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lamina_p2p::Second;
     use lamina_types::Bytes;
 
     fn message(text: &str) -> Gossip {
-        Gossip::Consensus(Bytes::new(text).unwrap())
+        Gossip::Consensus(Second(0), Bytes::new(text).unwrap())
     }
 
     #[test]

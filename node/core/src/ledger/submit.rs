@@ -9,7 +9,7 @@ use lamina_ledger::Record;
 use lamina_ledger::book::{Inserted, verify_with};
 use lamina_ledger::state::Refusal;
 use lamina_ledger::state::accounts::AHEAD_MAX;
-use lamina_p2p::{ChangeRef, Gossip, Offence, Verdict};
+use lamina_p2p::{ChangeRef, Gossip, Offence, Second, Verdict};
 use lamina_types::{
     Address, Canonical as _, Change, ChangeId, Digest, OperationId, OperatorIndex, PeerKey,
     SignedOperation, Timestamp,
@@ -65,7 +65,7 @@ impl Ledger {
             self.to_compose.push_back(id);
             self.compose_at.get_or_insert(self.now + self.config.compose_window);
         } else {
-            let message = Gossip::Operation(Box::new(signed.clone()));
+            let message = Gossip::Operation(Second::of(self.now), Box::new(signed.clone()));
             self.act(LedgerAction::Publish(Box::new(message)));
         }
     }

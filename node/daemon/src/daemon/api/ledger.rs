@@ -47,9 +47,12 @@ pub(super) async fn show_operation(
     let mut notices = shared.mailbox.notices();
     let ends = tokio::time::Instant::now() + Duration::from_millis(options.wait_ms).min(WAIT_MAX);
     loop {
+        // One that isn't known here yet may be on its way.
         let view = operation(&shared, id).await?;
-        if view["status"] == "final" || tokio::time::Instant::now() >= ends {
-            return Ok(Json(view));
+        let is_final = view.as_ref().is_some_and(|view| view["status"] == "final");
+        if is_final || tokio::time::Instant::now() >= ends {
+            let unknown = || Error::not_found(format!("operation {id} isn't known here"));
+            return view.map(Json).ok_or_else(unknown);
         }
         let checkpoint =
             async { while !matches!(notices.recv().await, Ok(Notice::Checkpoint(..)) | Err(_)) {} };
@@ -57,7 +60,7 @@ pub(super) async fn show_operation(
     }
 }
 
-async fn operation(shared: &Shared, id: OperationId) -> Result<Value, Error> {
+async fn operation(shared: &Shared, id: OperationId) -> Result<Option<Value>, Error> {
     let store = shared.ledger.clone();
     let (receipt, found) =
         blocking(move || Ok((store.receipt(&id)?, store.operation(&id)?))).await?;
@@ -65,15 +68,13 @@ async fn operation(shared: &Shared, id: OperationId) -> Result<Value, Error> {
     if let Some(receipt) = receipt {
         let reason = receipt.refusal.as_ref().map(ToString::to_string);
         let operation = operation.map(|signed| signed.operation);
-        return Ok(json!({
+        return Ok(Some(json!({
             "id": id, "status": "final", "operation": operation, "receipt": receipt, "reason": reason,
-        }));
+        })));
     }
     let pending = shared.mailbox.query(move |node| node.pending_operation(&id)).await?;
-    match pending.or(operation) {
-        Some(signed) => Ok(json!({ "id": id, "status": "pending", "operation": signed.operation })),
-        None => Err(Error::not_found(format!("operation {id} isn't known here"))),
-    }
+    let view = |signed: SignedOperation| json!({ "id": id, "status": "pending", "operation": signed.operation });
+    Ok(pending.or(operation).map(view))
 }
 
 /// What an account has.
