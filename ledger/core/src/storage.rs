@@ -12,7 +12,9 @@ use crate::state::Executed;
 /// The ledger's state as of the last checkpoint that was committed. Reads are consistent with each other.
 ///
 /// Beside keys and values it has the tree that they make, for its root and for proofs: nodes by jmt's rules, whose version
-/// is the checkpoint's height, and the key of each hash.
+/// is the checkpoint's height, and the key of each hash. The tree's values are the ones that come with its nodes, which for
+/// long values of the state are stand-ins ([`crate::state::tree::in_tree`]). A hash's key is needed for as long as a version
+/// is kept that has it.
 pub trait StateReader: TreeReader + HasPreimage {
     /// The checkpoint's height, which is the tree's version.
     fn version(&self) -> Version;
@@ -22,6 +24,12 @@ pub trait StateReader: TreeReader + HasPreimage {
     /// # Errors
     /// [`StorageError`]: it couldn't be read.
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError>;
+
+    /// A key's value as of an earlier checkpoint, if that one's state is kept.
+    ///
+    /// # Errors
+    /// [`StorageError`]: it couldn't be read.
+    fn get_at(&self, key: &[u8], version: Version) -> Result<Option<Vec<u8>>, StorageError>;
 
     /// Keys from `start` up to `end` (exclusive), ascending, with their values; at most `limit`.
     ///

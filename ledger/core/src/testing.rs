@@ -20,6 +20,8 @@ pub struct MemoryState {
     nodes: BTreeMap<NodeKey, Node>,
     values: BTreeMap<(KeyHash, Version), Option<OwnedValue>>,
     keys: BTreeMap<KeyHash, Vec<u8>>,
+    /// What was written, by key and version.
+    written: BTreeMap<(Vec<u8>, Version), Option<Vec<u8>>>,
 }
 
 impl MemoryState {
@@ -41,6 +43,8 @@ impl MemoryState {
         self.root = executed.state;
         for (key, value) in &executed.writes {
             self.keys.insert(tree::key_hash(key), key.clone());
+            let version = self.version.expect("it was set above");
+            self.written.insert((key.clone(), version), value.clone());
             match value {
                 Some(value) => self.entries.insert(key.clone(), value.clone()),
                 None => self.entries.remove(key),
@@ -72,6 +76,11 @@ impl StateReader for MemoryState {
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, StorageError> {
         Ok(self.entries.get(key).cloned())
+    }
+
+    fn get_at(&self, key: &[u8], version: Version) -> Result<Option<Vec<u8>>, StorageError> {
+        let versions = (key.to_vec(), 0)..=(key.to_vec(), version);
+        Ok(self.written.range(versions).next_back().and_then(|(_, value)| value.clone()))
     }
 
     fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Entries, StorageError> {

@@ -12,7 +12,6 @@ use std::io::Read as _;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use ics23::HostFunctionsManager;
 use lamina_ledger::state::Writes;
 use lamina_ledger_store::Store;
 use lamina_types::{Canonical as _, Digest, Height};
@@ -94,11 +93,13 @@ fn proofs(c: &mut Criterion) {
     for keys in sizes() {
         let (_folder, store, root) = filled(keys);
         let reader = store.reader().unwrap();
-        let (spec, root, height) = (jmt::ics23_spec(), root.0.to_vec(), reader.height().unwrap());
+        let height = reader.height().unwrap();
         let prove = |i: u64| reader.prove(&key(i), height).unwrap();
         let (present, absent) = (prove(keys / 2), prove(keys));
-        let value = present.value.clone().unwrap();
-        println!("{keys} keys: proofs of {} and {} bytes", size(&present), size(&absent));
+        let (value, present) = present;
+        let (value, absent) = (value.unwrap(), absent.1);
+        let sizes = (present.as_slice().len(), absent.as_slice().len());
+        println!("{keys} keys: proofs of {} and {} bytes", sizes.0, sizes.1);
         let mut i = 0;
         group.bench_function(format!("prove/keys={keys}"), |b| {
             b.iter(|| {
@@ -108,32 +109,16 @@ fn proofs(c: &mut Criterion) {
         });
         group.bench_function(format!("verify/keys={keys}"), |b| {
             b.iter(|| {
-                assert!(ics23::verify_membership::<HostFunctionsManager>(
-                    black_box(&present.proof),
-                    &spec,
-                    &root,
-                    &key(keys / 2),
-                    &value,
-                ));
+                assert!(black_box(&present).verify(&root, &key(keys / 2), Some(&value)));
             });
         });
         group.bench_function(format!("verify_absence/keys={keys}"), |b| {
             b.iter(|| {
-                assert!(ics23::verify_non_membership::<HostFunctionsManager>(
-                    black_box(&absent.proof),
-                    &spec,
-                    &root,
-                    &key(keys),
-                ));
+                assert!(black_box(&absent).verify(&root, &key(keys), None));
             });
         });
     }
     group.finish();
-}
-
-fn size(proof: &lamina_ledger_store::Proof) -> usize {
-    use prost::Message as _;
-    proof.proof.encoded_len()
 }
 
 /// Operations of a lane, as a node reads them for another one that catches up, against a file with the same bytes.

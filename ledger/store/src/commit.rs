@@ -33,8 +33,8 @@ pub(crate) fn apply(
     clear_log(write, height)?;
     archive(write, decision, &finalised.history_nodes)?;
     add_outcomes(write, height, executed)?;
-    let mut stale = write_state(write, height, &executed.writes)?;
     write_tree(write, &executed.tree.node_batch)?;
+    let mut stale = write_state(write, height, &executed.writes)?;
     stale += add_stale_nodes(write, &executed.tree)?;
     let oldest = advance_oldest(write, height, keep_versions)?;
     prune(write, oldest, stale.saturating_mul(2).saturating_add(PRUNE_EXTRA))
@@ -295,9 +295,12 @@ pub(crate) fn write_state(
     let mut state = write.open_table(tables::STATE)?;
     let mut preimages = write.open_table(tables::PREIMAGES)?;
     let mut stale = write.open_table(tables::STALE_VALUES)?;
+    let mut values = write.open_table(tables::VALUES)?;
     let mut count = 0;
     for (key, value) in writes {
         let hash = tables::key_hash(key);
+        // In the tree's values, a long one's stand-in is in its place.
+        values.insert((&hash, height.0), value.as_deref())?;
         let before = match value {
             Some(value) => state.insert(key.as_slice(), (height.0, value.as_slice()))?,
             None => state.remove(key.as_slice())?,
@@ -321,10 +324,6 @@ pub(crate) fn write_tree(write: &WriteTransaction, batch: &NodeBatch) -> Result<
     for (key, node) in batch.nodes() {
         let bytes = borsh::to_vec(node).expect("writing to memory doesn't fail");
         nodes.insert(tables::node_key(key).as_slice(), bytes.as_slice())?;
-    }
-    let mut values = write.open_table(tables::VALUES)?;
-    for ((version, key), value) in batch.values() {
-        values.insert((&key.0, *version), value.as_deref())?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ mod store;
 mod tables;
 
 pub use error::Error;
-pub use reader::{Proof, Reader};
+pub use reader::Reader;
 pub use restore::{Progress, Restore};
 pub use snapshot::{CHUNK_BYTES_MAX, Chunk, Entry};
 pub use store::{Config, Order, Store};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use borsh::BorshDeserialize as _;
 use jmt::storage::{HasPreimage, LeafNode, Node, NodeKey, TreeReader};
 use jmt::{KeyHash, OwnedValue, Sha256Jmt, Version};
+use lamina_ledger::state::tree::{self, StateProof};
 use lamina_ledger::{Entries, StateReader, StorageError};
 use lamina_types::{Digest, Height};
 use redb::{ReadOnlyTable, ReadTransaction, TableDefinition};
@@ -25,15 +26,6 @@ struct Tables {
     nodes: ReadOnlyTable<Bytes, Bytes>,
     values: ReadOnlyTable<(Id, u64), Option<Bytes>>,
     preimages: ReadOnlyTable<Id, Bytes>,
-}
-
-/// A key's value, or its absence, with the proof: it verifies against the state root by `jmt::ics23_spec()`.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Proof {
-    /// The value; `None` if there is none.
-    pub value: Option<Vec<u8>>,
-    /// Of existence or of absence.
-    pub proof: ics23::CommitmentProof,
 }
 
 impl fmt::Debug for Reader {
@@ -85,15 +77,24 @@ impl Reader {
     /// # Errors
     /// [`Error::Pruned`] and [`Error::Future`] if that height isn't kept; [`Error::Tree`] if the key is empty, or the whole
     /// state: the absence of a key is proven by its neighbours.
-    pub fn prove(&self, key: &[u8], height: Height) -> Result<Proof, Error> {
+    pub fn prove(
+        &self,
+        key: &[u8],
+        height: Height,
+    ) -> Result<(Option<Vec<u8>>, StateProof), Error> {
         self.check_kept(height)?;
-        if key.is_empty() {
-            return Err(Error::tree("nothing is proven about the empty key"));
-        }
-        let (value, proof) = Sha256Jmt::new(self)
-            .get_with_ics23_proof(key.to_vec(), height.0)
-            .map_err(Error::tree)?;
-        Ok(Proof { value, proof })
+        tree::prove(self, key, height).map_err(Error::tree)
+    }
+
+    /// A value as it was written. The tree has something else in a long one's place.
+    pub(crate) fn written(
+        &self,
+        hash: &[u8; 32],
+        version: Version,
+    ) -> Result<Option<Vec<u8>>, Error> {
+        let versions = self.0.values.range((hash, 0)..=(hash, version))?;
+        let Some(newest) = { versions }.next_back() else { return Ok(None) };
+        Ok(newest?.1.value().map(<[u8]>::to_vec))
     }
 
     pub(crate) fn check_kept(&self, height: Height) -> Result<(), Error> {
@@ -131,6 +132,10 @@ impl StateReader for Reader {
         Ok(self.read(key)?)
     }
 
+    fn get_at(&self, key: &[u8], version: Version) -> Result<Option<Vec<u8>>, StorageError> {
+        Ok(self.written(&tables::key_hash(key), version)?)
+    }
+
     fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Entries, StorageError> {
         Ok(self.read_range(start, end, limit)?)
     }
@@ -149,9 +154,7 @@ impl TreeReader for Reader {
         max_version: Version,
         key: KeyHash,
     ) -> anyhow::Result<Option<OwnedValue>> {
-        let versions = self.0.values.range((&key.0, 0)..=(&key.0, max_version))?;
-        let Some(newest) = { versions }.next_back() else { return Ok(None) };
-        Ok(newest?.1.value().map(<[u8]>::to_vec))
+        Ok(self.written(&key.0, max_version)?.map(|value| tree::in_tree(&value)))
     }
 
     /// None: only [`crate::Restore`] needs one, and has its own.

@@ -6,6 +6,7 @@ use jmt::proof::SparseMerkleRangeProof;
 use jmt::restore::{JellyfishMerkleRestore, StateSnapshotReceiver as _};
 use jmt::storage::{LeafNode, Node, NodeBatch, NodeKey, TreeReader, TreeWriter};
 use jmt::{KeyHash, OwnedValue, RootHash, SimpleHasher, Version};
+use lamina_ledger::state::tree;
 use lamina_ledger::{Decision, FinalChange};
 use lamina_types::{Digest, Hasher, Height, VolumeId};
 use redb::{ReadOnlyTable, ReadableTable as _, WriteTransaction};
@@ -243,7 +244,7 @@ impl Entry {
 }
 
 fn hash_entry(entry: &Entry) -> (KeyHash, OwnedValue) {
-    (entry.hash(), entry.value.as_slice().to_vec())
+    (entry.hash(), tree::in_tree(entry.value.as_slice()))
 }
 
 fn decode_proof(bytes: &[u8]) -> Result<SparseMerkleRangeProof<Sha256>, Error> {
@@ -263,10 +264,12 @@ fn rightmost_leaf(batch: &NodeBatch) -> Option<(NodeKey, LeafNode)> {
 fn write_entries(write: &WriteTransaction, height: Height, entries: &[Entry]) -> Result<(), Error> {
     let mut state = write.open_table(tables::STATE)?;
     let mut preimages = write.open_table(tables::PREIMAGES)?;
+    let mut values = write.open_table(tables::VALUES)?;
     for entry in entries {
         let (key, value) = (entry.key.as_slice(), entry.value.as_slice());
         state.insert(key, (height.0, value))?;
         preimages.insert(&tables::key_hash(key), key)?;
+        values.insert((&tables::key_hash(key), height.0), Some(value))?;
     }
     Ok(())
 }

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use jmt::storage::HasPreimage as _;
-use jmt::{JellyfishMerkleIterator, KeyHash, OwnedValue, Sha256Jmt};
+use jmt::{JellyfishMerkleIterator, KeyHash, Sha256Jmt};
 use lamina_types::{Bytes, Canonical, Digest, Height, List};
 
 use crate::{Error, KEY_BYTES_MAX, Reader, Store, VALUE_BYTES_MAX};
@@ -91,8 +91,8 @@ impl Reader {
         let leaves = JellyfishMerkleIterator::new(Arc::new(self.clone()), height.0, KeyHash(start));
         let (mut entries, mut size, mut last) = (Vec::new(), 0, None);
         for leaf in leaves.map_err(Error::tree)? {
-            let (hash, value) = leaf.map_err(Error::tree)?;
-            let entry = self.entry(hash, value)?;
+            let (hash, _) = leaf.map_err(Error::tree)?;
+            let entry = self.entry(hash, height)?;
             size += entry.size();
             if entries.len() == ENTRIES_MAX || (size > room && !entries.is_empty()) {
                 return Ok(Chunk::new(entries, self.range_proof(last, height)?, false));
@@ -103,9 +103,10 @@ impl Reader {
         Ok(Chunk::new(entries, self.range_proof(last, height)?, true))
     }
 
-    fn entry(&self, hash: KeyHash, value: OwnedValue) -> Result<Entry, Error> {
+    fn entry(&self, hash: KeyHash, height: Height) -> Result<Entry, Error> {
         let corrupt = |reason: &str| Error::corrupt("preimages", format!("{hash:?}: {reason}"));
         let key = self.preimage(hash).map_err(Error::tree)?.ok_or_else(|| corrupt("no key"))?;
+        let value = self.written(&hash.0, height.0)?.ok_or_else(|| corrupt("no value"))?;
         Ok(Entry {
             key: Bytes::new(key).map_err(|_| corrupt("a long key"))?,
             value: Bytes::new(value).map_err(|_| corrupt("a long value"))?,

@@ -200,14 +200,8 @@ fn check_tree(store: &Store) {
     let (height, root) = (tip.header.height, tip.header.state);
     assert_eq!(reader.root(height).unwrap(), root);
     for (key, value) in reader.range(&[0], &[u8::MAX], usize::MAX).unwrap() {
-        let proof = reader.prove(&key, height).unwrap().proof;
-        assert!(ics23::verify_membership::<ics23::HostFunctionsManager>(
-            &proof,
-            &jmt::ics23_spec(),
-            &root.0.to_vec(),
-            &key,
-            &value
-        ));
+        let (_, proof) = reader.prove(&key, height).unwrap();
+        assert!(proof.verify(&root, &key, Some(&value)));
     }
 }
 

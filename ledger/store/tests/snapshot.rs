@@ -53,9 +53,8 @@ fn restored_store_goes_on_with_equal_roots() {
     let reader = target.reader().unwrap();
     assert_eq!(reader.root(height).unwrap(), root);
     assert!(matches!(reader.root(Height(2)), Err(Error::Pruned { .. })));
-    let proof = reader.prove(b"commitments/00000099", height).unwrap();
-    assert_eq!(proof.value, None);
-    assert!(reader.prove(b"a", height).unwrap().value.is_some());
+    assert_eq!(reader.prove(b"commitments/00000099", height).unwrap().0, None);
+    assert!(reader.prove(b"a", height).unwrap().0.is_some());
     assert_eq!(advance(&target, many(100, 7)), source.tip().unwrap().unwrap().header.state);
     assert_eq!(entries(&target), entries(&source));
     for height in 5..25 {
@@ -288,4 +287,29 @@ fn open_volumes_are_restored_and_checked_against_the_cut() {
     assert_eq!(target.open_volumes().unwrap(), source.open_volumes().unwrap());
     let changes = |store: &Store| store.changes(&volume(0), &AUTHOR, 0, usize::MAX).unwrap();
     assert_eq!(changes(&target), changes(&source));
+}
+
+/// A long value stands in the tree by its hash, and is handed out whole: as it was at the snapshot's height.
+#[test]
+fn long_values_are_restored_as_they_were_at_their_height() {
+    let source = memory(10);
+    let long = |byte: u8| vec![byte; 5_000];
+    let write = |byte| [(b"long".to_vec(), Some(long(byte)))].into_iter().collect();
+    advance(&source, many(50, 1));
+    advance(&source, write(1));
+    let decision = source.tip().unwrap().unwrap();
+    let height = decision.header.height;
+    advance(&source, write(2));
+    let (value, proof) = source.reader().unwrap().prove(b"long", height).unwrap();
+    assert_eq!(value, Some(long(1)));
+    assert!(proof.verify(&decision.header.state, b"long", value.as_deref()));
+    let target = memory(10);
+    let mut restore = Restore::begin(&target, height, decision.header.state).unwrap();
+    restore_all(&source, &mut restore);
+    restore.finish(&decision, &[(0, Digest([1; 32]))]).unwrap();
+    let reader = target.reader().unwrap();
+    assert_eq!(reader.get(b"long").unwrap(), Some(long(1)));
+    let (value, proof) = reader.prove(b"long", height).unwrap();
+    assert!(proof.verify(&decision.header.state, b"long", value.as_deref()));
+    assert_eq!(advance(&target, write(2)), source.tip().unwrap().unwrap().header.state);
 }

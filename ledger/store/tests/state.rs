@@ -6,10 +6,10 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use jmt::Sha256Jmt;
 use jmt::mock::MockTreeStore;
-use jmt::{KeyHash, Sha256Jmt};
 use lamina_ledger::StateReader as _;
-use lamina_ledger::state::Writes;
+use lamina_ledger::state::{Writes, tree};
 use lamina_ledger_store::{Error, Reader};
 use lamina_types::{Digest, Height};
 use proptest::collection::{btree_map, vec};
@@ -19,31 +19,16 @@ use support::{advance, execute, finalised, many, memory, next, writes};
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
 fn verifies(reader: &Reader, root: &Digest, key: &[u8], height: u64) -> Option<Vec<u8>> {
-    let proof = reader.prove(key, Height(height)).unwrap();
-    let (spec, root) = (jmt::ics23_spec(), root.0.to_vec());
-    let verifies = match &proof.value {
-        Some(value) => ics23::verify_membership::<ics23::HostFunctionsManager>(
-            &proof.proof,
-            &spec,
-            &root,
-            key,
-            value,
-        ),
-        None => ics23::verify_non_membership::<ics23::HostFunctionsManager>(
-            &proof.proof,
-            &spec,
-            &root,
-            key,
-        ),
-    };
+    let (value, proof) = reader.prove(key, Height(height)).unwrap();
+    let verifies = proof.verify(root, key, value.as_deref());
     assert!(verifies, "{} at {height}", String::from_utf8_lossy(key));
-    proof.value
+    value
 }
 
 /// The root of a tree that was built at once.
 fn root_of(model: &Model) -> Digest {
     let store = MockTreeStore::default();
-    let entries = model.iter().map(|(k, v)| (KeyHash(Digest::of(k).0), Some(v.clone())));
+    let entries = model.iter().map(|(k, v)| (tree::key_hash(k), Some(tree::in_tree(v))));
     let (root, _) = Sha256Jmt::new(&store).put_value_set(entries, 0).unwrap();
     Digest(root.0)
 }

@@ -184,7 +184,7 @@ fn drop_idle<R: StateReader>(reader: &R, writes: &mut Writes) -> Result<(), Stor
     Ok(())
 }
 
-/// The value that something in the tree stands for. Long ones are kept as of the last checkpoint only.
+/// The value that something in the tree stands for.
 fn original<R: StateReader>(
     reader: &R,
     key: &[u8],
@@ -194,7 +194,7 @@ fn original<R: StateReader>(
     if !stands_for.starts_with(LONG) {
         return Ok(stands_for);
     }
-    let value = reader.get(key)?.filter(|value| in_tree(value) == stands_for);
+    let value = reader.get_at(key, height.0)?.filter(|value| in_tree(value) == stands_for);
     value.ok_or(Error::NotKept { height })
 }
 
@@ -209,7 +209,7 @@ const LONG: &[u8] = b"lamina/long-value/v1";
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The state of that checkpoint isn't kept, or not that long value of it; or the checkpoint isn't there yet.
+    /// The state of that checkpoint isn't kept, or the checkpoint isn't there yet.
     #[error("the state as of height {height} isn't kept")]
     NotKept {
         /// Which checkpoint.

@@ -61,6 +61,10 @@ impl StateReader for Memory {
         Ok(self.entries.get(key).cloned())
     }
 
+    fn get_at(&self, key: &[u8], _: Version) -> Result<Option<Vec<u8>>, StorageError> {
+        self.get(key)
+    }
+
     fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Entries, StorageError> {
         let bounds = (Bound::Included(start), Bound::Excluded(end));
         let entries = self.entries.range::<[u8], _>(bounds);

@@ -64,6 +64,10 @@ impl StateReader for Memory {
         Ok(self.0.get(key).cloned())
     }
 
+    fn get_at(&self, key: &[u8], _: Version) -> Result<Option<Vec<u8>>, StorageError> {
+        self.get(key)
+    }
+
     fn range(&self, start: &[u8], end: &[u8], limit: usize) -> Result<Entries, StorageError> {
         let bounds = (Bound::Included(start.to_vec()), Bound::Excluded(end.to_vec()));
         let found = self.0.range::<Vec<u8>, _>(bounds).take(limit);

@@ -2,9 +2,9 @@
 
 #![allow(dead_code, reason = "no test uses all of it")]
 
-use jmt::{KeyHash, Sha256Jmt};
+use jmt::Sha256Jmt;
 use lamina_certificate::{CheckpointCertificate, SecretKey, SignerBitmap};
-use lamina_ledger::state::{Executed, Receipt, Writes};
+use lamina_ledger::state::{Executed, Receipt, Writes, tree};
 use lamina_ledger::{Decision, FinalChange, Finalised};
 use lamina_ledger_store::{Config, Store};
 use lamina_types::account::SigningContext;
@@ -32,10 +32,11 @@ pub(crate) fn memory(keep_versions: u64) -> Store {
 pub(crate) fn execute(store: &Store, writes: Writes) -> Executed {
     let reader = store.reader().unwrap();
     let version = reader.height().map_or(0, |height| height.0 + 1);
-    let hashed =
-        |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| (KeyHash(Digest::of(key).0), value.clone());
-    let tree = Sha256Jmt::new(&reader);
-    let (root, tree) = tree.put_value_set(writes.iter().map(hashed), version).unwrap();
+    let hashed = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| {
+        (tree::key_hash(key), value.as_deref().map(tree::in_tree))
+    };
+    let hashed = writes.iter().map(hashed);
+    let (root, tree) = Sha256Jmt::new(&reader).put_value_set(hashed, version).unwrap();
     Executed {
         state: Digest(root.0),
         claims: Digest([1; 32]),
