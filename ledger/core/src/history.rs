@@ -60,6 +60,18 @@ impl Mmr {
         new
     }
 
+    /// The nodes that it's made of, which the next headers build on.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<(Position, Digest)> {
+        let levels = (0..64u8).rev().filter(|level| self.leaves >> level & 1 == 1);
+        let positions = levels.map(|level| {
+            // What's left of it are the leaves of the higher peaks.
+            let before = self.leaves.checked_shr(u32::from(level) + 1).unwrap_or(0) << 1;
+            Position { level, index: before }
+        });
+        positions.zip(self.peaks.as_slice().iter().copied()).collect()
+    }
+
     /// How many headers there are.
     #[must_use]
     pub const fn leaves(&self) -> u64 {
@@ -246,6 +258,15 @@ mod tests {
         let mut mmr = Mmr::default();
         let nodes = headers.iter().flat_map(|header| mmr.append(header)).collect();
         (mmr, nodes)
+    }
+
+    #[test]
+    fn peaks_are_nodes_at_their_positions() {
+        for count in 0..70 {
+            let (mmr, nodes) = built(&headers(count));
+            assert_eq!(mmr.nodes().len(), mmr.peaks().len());
+            assert!(mmr.nodes().iter().all(|(position, node)| nodes[position] == *node));
+        }
     }
 
     #[test]

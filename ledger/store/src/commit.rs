@@ -4,7 +4,7 @@ use jmt::storage::{LeafNode, Node, NodeBatch, NodeKey, TreeReader, TreeUpdateBat
 use jmt::{KeyHash, OwnedValue, Sha256Jmt, Version};
 use lamina_ledger::state::{Executed, Receipt, Writes};
 use lamina_ledger::{Decision, FinalChange, Finalised};
-use lamina_types::{Canonical as _, ChangeId, Cut, Digest, Height, VolumeId};
+use lamina_types::{Canonical as _, ChangeId, Cut, Digest, Height, List, VolumeId};
 use redb::{ReadableTable as _, Table, WriteTransaction};
 
 use crate::Error;
@@ -209,6 +209,19 @@ pub(crate) fn check_cut(write: &WriteTransaction, height: Height, cut: &Cut) -> 
         }
     }
     Ok(())
+}
+
+/// The part of a cut that is of open volumes: others ended with it.
+pub(crate) fn open_part(write: &WriteTransaction, cut: &Cut) -> Result<Cut, Error> {
+    let volumes = write.open_table(tables::VOLUMES)?;
+    let mut books = Vec::new();
+    for book in cut.books.as_slice() {
+        let id = VolumeId { book: book.book, volume: book.volume };
+        if volumes.get(&tables::volume_key(&id))?.is_some() {
+            books.push(book.clone());
+        }
+    }
+    Ok(Cut { books: List::truncated(books) })
 }
 
 fn drop_changes(write: &WriteTransaction, dropped: &[ChangeId]) -> Result<(), Error> {

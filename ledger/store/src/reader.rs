@@ -40,9 +40,20 @@ impl Reader {
         if meta.get(tables::RESTORE)?.is_some() {
             return Err(Error::Restoring);
         }
+        let tip = tables::height(&meta, tables::TIP)?;
+        let oldest = tables::height(&meta, tables::OLDEST)?.unwrap_or(0);
+        Self::at(read, tip, oldest)
+    }
+
+    /// The state as of `tip`, which is the one that stands in the tables.
+    pub(crate) fn at(
+        read: &ReadTransaction,
+        tip: Option<Version>,
+        oldest: Version,
+    ) -> Result<Self, Error> {
         Ok(Self(Arc::new(Tables {
-            tip: tables::height(&meta, tables::TIP)?,
-            oldest: tables::height(&meta, tables::OLDEST)?.unwrap_or(0),
+            tip,
+            oldest,
             state: open(read, tables::STATE)?,
             nodes: open(read, tables::NODES)?,
             values: open(read, tables::VALUES)?,

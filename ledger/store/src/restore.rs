@@ -13,7 +13,7 @@ use redb::{ReadOnlyTable, ReadableTable as _, WriteTransaction};
 
 use crate::snapshot::{Chunk, Entry};
 use crate::tables::{self, Bytes};
-use crate::{Error, Store, commit, store};
+use crate::{Error, Reader, Store, commit, store};
 
 /// Takes a state in, piece by piece, into a store that has none.
 ///
@@ -136,6 +136,18 @@ impl<'a> Restore<'a> {
         Ok(())
     }
 
+    /// The state that was restored, before it's the store's.
+    ///
+    /// # Errors
+    /// [`Error::Restoring`] while it isn't complete; [`Error::Database`].
+    pub fn reader(&self) -> Result<Reader, Error> {
+        let Progress { height, complete, .. } = self.progress();
+        if !complete {
+            return Err(Error::Restoring);
+        }
+        Reader::at(&self.store.read()?, Some(height.0), height.0)
+    }
+
     /// Takes final changes of the checkpoint's open volumes; those that are there are skipped.
     ///
     /// # Errors
@@ -178,7 +190,7 @@ impl<'a> Restore<'a> {
             return mismatch("the state isn't complete");
         }
         let write = self.store.database.begin_write()?;
-        commit::check_cut(&write, height, &decision.cut)?;
+        commit::check_cut(&write, height, &commit::open_part(&write, &decision.cut)?)?;
         commit::archive(&write, decision, history)?;
         {
             let mut meta = write.open_table(tables::META)?;

@@ -3,16 +3,15 @@ use std::time::Duration;
 /// Bounds and intervals of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Most services that are known. Beyond, registrations are ignored and counted.
-    pub services_max: usize,
-    /// Most services of one owner: a flood is the flooder's own.
-    pub services_per_owner_max: usize,
     /// Most tasks without a certificate. Beyond, requests are ignored and counted.
     pub tasks_open_max: usize,
     /// Most open tasks of one requester.
     pub tasks_per_requester_max: usize,
-    /// Most tasks that one operator may attest before their requests are known.
-    pub orphans_per_operator_max: usize,
+    /// Most bytes of messages of one peer that can't be judged yet: their requests aren't known, or are pinned to
+    /// checkpoints to come. Beyond, the peer's oldest are dropped and counted.
+    pub early_bytes_per_peer_max: usize,
+    /// Most bytes of such messages of all peers. Beyond, those of whoever has the most are dropped, oldest first.
+    pub early_bytes_max: usize,
     /// Tasks that are remembered after they ended; older ones are in the store only.
     pub tasks_remembered_max: usize,
     /// Tasks that run at the same time.
@@ -40,11 +39,10 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            services_max: 1024,
-            services_per_owner_max: 64,
             tasks_open_max: 8192,
             tasks_per_requester_max: 4096,
-            orphans_per_operator_max: 256,
+            early_bytes_per_peer_max: 2 * 1024 * 1024,
+            early_bytes_max: 32 * 1024 * 1024,
             tasks_remembered_max: 10_000,
             executions_max: 2,
             observations_max: 8,

@@ -1,10 +1,12 @@
+use std::sync::Arc;
+
 use lamina_certificate::{
-    Attestation, Members, Observation, ObservationSet, VerifiedTaskCertificate,
+    Attestation, Members, Observation, ObservationSet, OperatorSet, VerifiedTaskCertificate,
 };
 use lamina_p2p::{Gossip, Offence, Request, Response, Topic, Verdict};
 use lamina_types::{
     Bytes, Digest, Height, Input, Manifest, ObservationValue, OperationId, OperatorIndex, Outcome,
-    PeerKey, ServiceId, ServiceRegistration, SignedOperation, SignedTaskRequest, TaskId, account,
+    PeerKey, ServiceId, SignedOperation, SignedTaskRequest, TaskId, Timestamp, account,
 };
 
 use crate::Record;
@@ -50,6 +52,8 @@ pub enum Event {
     NotAsked(u64),
     /// The shell noticed something that a peer did wrong.
     Offence(PeerKey, Offence),
+    /// The ledger committed a checkpoint. The first one comes before all other events.
+    Checkpoint(Box<CheckpointView>),
     /// Someone asks this node for something; it waits for [`Action::Reply`].
     Command {
         /// Names the command.
@@ -59,8 +63,9 @@ pub enum Event {
     },
     /// An [`Action::Store`] is on disk.
     Stored(u64),
-    /// An [`Action::Prepare`] is done: the component can be run, or is refused for this reason.
-    Prepared(ServiceId, Result<(), String>),
+    /// An [`Action::Prepare`] of the manifest with this digest is done: the component can be run, or is refused for this
+    /// reason.
+    Prepared(ServiceId, Digest, Result<(), String>),
     /// An [`Action::Prepare`] lacks the component's bytes, or those of a blob that the manifest names.
     BlobMissing(ServiceId, Digest),
     /// An [`Action::StoreBlob`] is done, or failed for this reason.
@@ -81,11 +86,42 @@ pub enum Event {
     Tick,
 }
 
+/// What tasks need of a checkpoint.
+///
+/// Checkpoints come in the order of their heights, and none is left out. Where one must be, after a snapshot, the next view
+/// holds all services, as the first one does.
+#[derive(Debug, Clone)]
+pub struct CheckpointView {
+    /// Its height.
+    pub height: Height,
+    /// Its time.
+    pub time: Timestamp,
+    /// The operators of its epoch.
+    pub operators: Arc<OperatorSet>,
+    /// The services that changed with it; all of them in a first view.
+    pub services: Vec<ServiceVersion>,
+}
+
+/// What the ledger says of a service from some height on, until it says something else.
+#[derive(Debug, Clone)]
+pub struct ServiceVersion {
+    /// The service.
+    pub id: ServiceId,
+    /// The checkpoint that brought it: the view's own; an earlier one in a first view, which may hold a service's older
+    /// versions, too, so that tasks from before a restart can go on. What's unknown of is refused.
+    pub since: Height,
+    /// What its owner says of it.
+    pub manifest: Box<Manifest>,
+    /// Whether it takes no requests.
+    pub paused: bool,
+    /// The operators that serve it, with their weights, in the order of the epoch's set but with indices of their own; of
+    /// the epoch of `since`. `None` if nobody does.
+    pub set: Option<Arc<OperatorSet>>,
+}
+
 /// What an application asks of its node.
 #[derive(Debug, Clone)]
 pub enum Command {
-    /// Make a service known. Its component's bytes are with the shell already.
-    RegisterService(Box<ServiceRegistration>),
     /// Have a task run.
     SubmitTask(Box<SignedTaskRequest>),
     /// Have an operation done in the ledger.
@@ -95,8 +131,6 @@ pub enum Command {
 /// What a command came to, once it's on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reply {
-    /// The service is known under this identifier.
-    Service(ServiceId),
     /// The task is known under this identifier.
     Task(TaskId),
     /// The operation is kept, and carried until it's final.
@@ -107,9 +141,6 @@ pub enum Reply {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CommandError {
-    /// The registration doesn't hold.
-    #[error("the registration doesn't hold: {0}")]
-    Registration(String),
     /// The requester's signature doesn't hold.
     #[error("the requester's signature doesn't hold: {0}")]
     Signature(#[from] account::Error),
@@ -133,15 +164,34 @@ pub enum CommandError {
         /// The longest validity, in seconds.
         max_s: u64,
     },
-    /// The request names another height than this network's checkpoints have.
-    #[error("the request is pinned to height {0}, which isn't a checkpoint here")]
-    UnknownHeight(u64),
-    /// No such service.
+    /// The request is pinned to a checkpoint that's too old.
+    #[error("the request is pinned to checkpoint {height}; the oldest that it may be is {oldest}")]
+    StaleHeight {
+        /// The request's.
+        height: Height,
+        /// The oldest one that's taken.
+        oldest: Height,
+    },
+    /// The request is pinned to a checkpoint that this node hasn't got to.
+    #[error("the request is pinned to checkpoint {height}, this node is at {tip}")]
+    Behind {
+        /// The request's.
+        height: Height,
+        /// The node's.
+        tip: Height,
+    },
+    /// No such service as of the request's checkpoint.
     #[error("service {0} isn't known here; `lamina service list` shows those that are")]
     UnknownService(ServiceId),
+    /// The service takes no requests as of the request's checkpoint.
+    #[error("service {0} is paused")]
+    Paused(ServiceId),
+    /// The service has no operators as of the request's checkpoint.
+    #[error("no operator serves service {0}")]
+    Unserved(ServiceId),
     /// The service keeps something from task to task.
     #[error(
-        "the service keeps state (limits.state_bytes), so its tasks need an order that all operators agree on; this network has none yet"
+        "the service keeps state (limits.state_bytes), so its tasks come from the ledger, which orders them, and not from requests"
     )]
     Stateful,
     /// The node has no room.
@@ -187,8 +237,12 @@ pub enum Action {
     Ban(PeerKey),
     /// Put records on disk, all or none; answered by [`Event::Stored`].
     Store(u64, Vec<Record>),
-    /// Make a service's component ready to run; answered by [`Event::Prepared`] or [`Event::BlobMissing`].
+    /// Make a service's component ready to run with this manifest; answered by [`Event::Prepared`] or
+    /// [`Event::BlobMissing`]. What's ready with other manifests stays so.
     Prepare(ServiceId, Box<Manifest>),
+    /// Drop what's ready of a service with the manifest of this digest, or about to be: nothing new is run with it, unless
+    /// it's prepared again.
+    Forget(ServiceId, Digest),
     /// Keep a part of a blob; answered by [`Event::BlobStored`].
     StoreBlob {
         /// The service that it's for; another service's parts of the same blob are other ones.
@@ -205,20 +259,29 @@ pub enum Action {
     /// Run a task; answered by [`Event::Executed`].
     Execute(Execution),
     /// Record in the signing store, sync, sign; answered by [`Event::Signed`].
-    Sign(TaskId, Digest),
+    Sign(TaskId, Digest, Signer),
     /// Observe for an oracle's task; answered by [`Event::Observed`].
     Observe(Execution),
     /// Record in the signing store, sync, sign what was observed; answered by [`Event::ObservationSigned`].
-    SignObservation(TaskId, ObservationValue),
+    SignObservation(TaskId, ObservationValue, Signer),
     /// Record in the signing store, sync, sign the set of these members as its proposer; answered by
     /// [`Event::ProposalSigned`].
-    SignProposal(TaskId, Box<Members>),
+    SignProposal(TaskId, Box<Members>, Signer),
     /// Do something for the ledger.
     Ledger(LedgerWork),
     /// Answer a command.
     Reply(u64, Result<Reply, CommandError>),
     /// Tell the application.
     Notify(Notice),
+}
+
+/// As whom this node signs: as an operator of a task's set.
+#[derive(Debug, Clone)]
+pub struct Signer {
+    /// The operators that serve the task's service as of its height.
+    pub set: Arc<OperatorSet>,
+    /// This node's place among them.
+    pub operator: OperatorIndex,
 }
 
 /// What to run.
@@ -228,6 +291,8 @@ pub struct Execution {
     pub task: TaskId,
     /// Its service.
     pub service: ServiceId,
+    /// Digest of the manifest that it runs with: the one as of `height`.
+    pub manifest: Digest,
     /// What it runs on.
     pub input: Input,
     /// The checkpoint that it's pinned to.
@@ -250,7 +315,7 @@ pub struct Observed {
 /// What an application is told.
 #[derive(Debug, Clone)]
 pub enum Notice {
-    /// A service can be run here.
+    /// A service can be run here, with its newest manifest or an older one.
     ServiceReady(ServiceId),
     /// A request was taken up.
     TaskAccepted(TaskId),

@@ -37,7 +37,7 @@ pub struct Metrics {
     pub proposal_equivocations: u64,
     /// Sets of observations that this node took as what's to be reduced.
     pub observation_sets_accepted: u64,
-    /// Requests, registrations and observations that were dropped because a bound was reached.
+    /// Requests, observations and messages ahead of their requests that were dropped because a bound was reached.
     pub dropped_full: u64,
 }
 

@@ -1,15 +1,16 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use lamina_certificate::{Genesis, GenesisError, OperatorSet};
+use lamina_certificate::{Genesis, GenesisError, Operator, OperatorSet};
 use lamina_p2p::{
     BAN_THRESHOLD, Gossip, Offence, Request, Scores, Seen, Topic, Verdict, message_id,
 };
 use lamina_types::account::SigningContext;
-use lamina_types::{OperatorIndex, PeerKey, ServiceId, TaskId, Timestamp};
+use lamina_types::{Height, OperatorIndex, PeerKey, ServiceId, TaskId, Timestamp};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
+use crate::early::{Early, topic};
 use crate::ledger::{Ledger, LedgerAction, LedgerStart};
 use crate::oracle::Rounds;
 use crate::questions::{Question, Questions};
@@ -25,9 +26,16 @@ use crate::{
 pub struct Node {
     pub(crate) config: Config,
     pub(crate) context: SigningContext,
+    /// The operators of this epoch. Those of a task are its own.
     pub(crate) set: Arc<OperatorSet>,
     /// This node's place in the operator set; a node without one follows but doesn't attest.
     pub(crate) me: Option<OperatorIndex>,
+    /// The last checkpoint that the ledger told of, and its time.
+    pub(crate) tip: Option<(Height, Timestamp)>,
+    /// From here on this node knows all that the ledger said of services; of what was before, maybe a part.
+    pub(crate) first_height: Height,
+    /// What was kept over a restart, until the first checkpoint tells what it's judged by.
+    kept: Vec<Record>,
     pub(crate) key: PeerKey,
     pub(crate) rng: ChaCha20Rng,
     pub(crate) peers: BTreeSet<PeerKey>,
@@ -47,6 +55,7 @@ pub struct Node {
     pub(crate) observing: usize,
     /// Attestations that wait to be verified together.
     pub(crate) pending: Vec<PendingAttestation>,
+    pub(crate) early: Early,
     pub(crate) rounds: Rounds,
     pub(crate) questions: Questions,
     next_id: u64,
@@ -75,6 +84,8 @@ pub(crate) enum Timer {
     Round(TaskId),
     /// Ask peers for the set of this task's observations.
     Seek(TaskId),
+    /// Look which messages waited for too long.
+    Early,
 }
 
 /// What follows when records are on disk.
@@ -87,7 +98,8 @@ pub(crate) enum Then {
 }
 
 impl Node {
-    /// A node with what it kept: `records` in the order in which they were stored.
+    /// A node with what it kept: `records` in the order in which they were stored. `set` is that of the epoch. What services
+    /// there are, and so what becomes of the records, the first [`Event::Checkpoint`] tells.
     #[must_use]
     pub fn new(
         config: Config,
@@ -98,12 +110,15 @@ impl Node {
         now: Timestamp,
         records: Vec<Record>,
     ) -> Self {
-        let mut node = Self {
+        Self {
             me: set.index_of_peer(&key),
             timers: [(now + config.sync_interval, Timer::Sync)].into(),
             config,
             context,
             set,
+            tip: None,
+            first_height: Height(0),
+            kept: records,
             key,
             rng,
             peers: BTreeSet::new(),
@@ -118,6 +133,7 @@ impl Node {
             to_observe: VecDeque::new(),
             observing: 0,
             pending: Vec::new(),
+            early: Early::default(),
             rounds: Rounds::default(),
             questions: Questions::default(),
             next_id: 0,
@@ -126,12 +142,7 @@ impl Node {
             metrics: Metrics::default(),
             ledger: None,
             now,
-        };
-        for record in records {
-            node.restore(record);
         }
-        node.resume_tasks();
-        node
     }
 
     /// The node with a ledger, as it was left.
@@ -146,6 +157,8 @@ impl Node {
         let rng = ChaCha20Rng::from_rng(&mut self.rng);
         let ledger = Ledger::new(genesis, self.key, start, rng, self.now)?;
         self.ledger = Some(Box::new(ledger));
+        // What services there are, before anything else.
+        self.drive_ledger();
         Ok(self)
     }
 
@@ -168,9 +181,12 @@ impl Node {
             Event::Response { from, id, response } => self.handle_response(from, id, response),
             Event::NotAsked(id) => self.handle_not_asked(id),
             Event::Offence(peer, offence) => self.charge(peer, offence),
+            Event::Checkpoint(view) => self.handle_checkpoint(*view),
             Event::Command { id, command } => self.handle_command(id, command),
             Event::Stored(id) => self.handle_stored(id),
-            Event::Prepared(service, result) => self.handle_prepared(service, result),
+            Event::Prepared(service, manifest, result) => {
+                self.handle_prepared(service, manifest, result);
+            }
             Event::BlobMissing(service, blob) => self.fetch_blob(service, &blob),
             Event::BlobStored(service, result) => self.handle_blob_stored(service, result),
             Event::Executed(task, result) => self.handle_executed(task, result),
@@ -185,6 +201,7 @@ impl Node {
             }
             Event::Tick => {}
         }
+        self.judge_ready();
         self.run_timers();
         if let Some(ledger) = &mut self.ledger {
             ledger.tick(now);
@@ -243,7 +260,7 @@ impl Node {
 
     /// The operators of this epoch.
     pub fn operators(&self) -> impl Iterator<Item = OperatorView> {
-        self.set.iter().map(|(index, _)| self.operator_view(index))
+        self.set.iter().map(|(index, operator)| self.operator_view(index, operator))
     }
 
     /// How many tasks are open, and how many of those wait for a worker.
@@ -258,6 +275,12 @@ impl Node {
         self.me
     }
 
+    /// The last checkpoint that the ledger told of, and its time.
+    #[must_use]
+    pub const fn tip(&self) -> Option<(Height, Timestamp)> {
+        self.tip
+    }
+
     /// Counters since the start.
     #[must_use]
     pub const fn metrics(&self) -> &Metrics {
@@ -270,48 +293,64 @@ impl Node {
             self.charge(from, Offence::Repeated);
             return;
         }
-        let verdict = match Gossip::decode(topic, bytes) {
-            Ok(Gossip::Service(registration)) => self.judge_service(*registration),
-            Ok(Gossip::Task(request)) => self.judge_request(from, *request),
-            Ok(Gossip::Certificate(certificate)) => self.judge_certificate(from, certificate),
-            Ok(Gossip::Attestation(attestation)) => match self.precheck_attestation(&attestation) {
+        match Gossip::decode(topic, bytes) {
+            Ok(message) => self.judge_message(from, Some(delivery), message),
+            Err(_) => {
+                self.judge(delivery, topic, Verdict::Reject);
+                self.charge(from, Offence::Malformed);
+            }
+        }
+    }
+
+    /// Judges a message that was gossiped, or asked for: then it has no delivery. It may have to wait for its request, or to
+    /// be verified with others.
+    pub(crate) fn judge_message(&mut self, from: PeerKey, delivery: Option<u64>, message: Gossip) {
+        if let Some(task) = self.waits_for(&message) {
+            return self.hold(from, delivery, task, message);
+        }
+        let topic = topic(&message);
+        let verdict = match message {
+            // Services come from the ledger.
+            Gossip::Service(_) => Ok(Verdict::Ignore),
+            Gossip::Task(request) => self.judge_request(*request, delivery.is_some()),
+            Gossip::Certificate(certificate) if delivery.is_some() => {
+                self.judge_certificate(from, certificate)
+            }
+            Gossip::Certificate(certificate) => {
+                self.accept_certificate(certificate).map(|()| Verdict::Accept)
+            }
+            Gossip::Attestation(attestation) => match self.precheck_attestation(&attestation) {
                 Ok(()) => {
-                    let delivery = Some(delivery);
                     self.pending.push(PendingAttestation { delivery, from, attestation });
                     return;
                 }
                 Err(verdict) => verdict,
             },
-            Ok(Gossip::Observation(observation)) => self.judge_observation(from, *observation),
-            Ok(Gossip::ObservationSet(set)) => self.judge_observation_set(from, *set),
-            Ok(Gossip::Operation(second, _) | Gossip::Consensus(second, _))
+            Gossip::Observation(observation) => self.judge_observation(*observation),
+            Gossip::ObservationSet(set) => self.judge_observation_set(from, *set),
+            Gossip::Operation(second, _) | Gossip::Consensus(second, _)
                 if !second.is_about(self.now) =>
             {
                 Ok(Verdict::Ignore)
             }
-            Ok(Gossip::Operation(_, operation)) => {
+            Gossip::Operation(_, operation) => {
                 self.of_ledger(|l, now| l.judge_operation(now, *operation))
             }
-            Ok(Gossip::Change(change)) => {
-                self.of_ledger(|l, now| l.judge_change(now, from, *change))
-            }
-            Ok(Gossip::Consensus(_, bytes)) => {
+            Gossip::Change(change) => self.of_ledger(|l, now| l.judge_change(now, from, *change)),
+            Gossip::Consensus(_, bytes) => {
                 self.of_ledger(|l, now| l.judge_consensus(now, from, bytes.as_slice()))
             }
-            Err(_) => Err(Offence::Malformed),
         };
-        match verdict {
-            Ok(verdict) => self.judge(delivery, topic, verdict),
-            Err(offence) => {
-                self.judge(delivery, topic, Verdict::Reject);
-                self.charge(from, offence);
-            }
+        if let Some(delivery) = delivery {
+            self.judge(delivery, topic, verdict.unwrap_or(Verdict::Reject));
+        }
+        if let Err(offence) = verdict {
+            self.charge(from, offence);
         }
     }
 
     fn handle_command(&mut self, id: u64, command: Command) {
         let result = match command {
-            Command::RegisterService(registration) => self.register_service(*registration),
             Command::SubmitTask(request) => self.submit_task(*request),
             Command::SubmitOperation(operation) => match &mut self.ledger {
                 Some(ledger) => return ledger.submit(self.now, id, *operation),
@@ -356,6 +395,7 @@ impl Node {
                 LedgerAction::Charge(peer, offence) => self.charge(peer, offence),
                 LedgerAction::Reply(id, result) => self.act(Action::Reply(id, result)),
                 LedgerAction::Notify(notice) => self.act(Action::Notify(notice)),
+                LedgerAction::View(view) => self.handle_checkpoint(*view),
                 LedgerAction::Work(work) => self.act(Action::Ledger(work)),
             }
         }
@@ -375,13 +415,22 @@ impl Node {
                 Timer::Expire(task) => self.expire(task),
                 Timer::Round(task) => self.advance_round(task),
                 Timer::Seek(task) => self.seek_set(task),
+                Timer::Early => self.sweep_early(),
             }
         }
     }
 
+    /// Goes on with what was kept, now that it's known what services are.
+    pub(crate) fn restore_all(&mut self) {
+        for record in std::mem::take(&mut self.kept) {
+            self.restore(record);
+        }
+        self.drop_unpinned();
+        self.resume_tasks();
+    }
+
     fn restore(&mut self, record: Record) {
         match record {
-            Record::Service(id, registration) => self.restore_service(id, *registration),
             Record::Request(id, request, at) => self.restore_request(id, *request, at),
             Record::Outcome(id, outcome) => self.restore_outcome(id, *outcome),
             Record::Observation(id, value) => self.restore_observation(id, *value),
@@ -447,8 +496,12 @@ impl Node {
         }
     }
 
-    pub(crate) fn operator_view(&self, index: OperatorIndex) -> OperatorView {
-        let operator = self.set.get(index).expect("an index of this set");
+    /// What a peer is worth: 0 and below.
+    pub(crate) fn score(&self, peer: &PeerKey) -> f64 {
+        self.scores.get(self.now, peer)
+    }
+
+    pub(crate) fn operator_view(&self, index: OperatorIndex, operator: &Operator) -> OperatorView {
         OperatorView {
             index,
             address: operator.address,

@@ -10,14 +10,15 @@
 //! the operators, so that none of the outcomes gets its quorum before the task expires. When the ledger's cuts fix the sets, they replace `Node::accept_set` and the
 //! proposals; observations, roots and outcomes stay as they are.
 //!
+//! Who observes, proposes and counts are the task's own operators, as of its height; ranks and indices are theirs.
 //! What one operator can have kept here is bounded, by number in a task and by bytes in all.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use lamina_certificate::{
-    MEMBERS_MAX, Member, Members, Observation, ObservationSet, ObservationSetError, OperatorSet,
-    VerifiedObservation, VerifiedObservationSet,
+    MEMBERS_MAX, Member, Members, Observation, ObservationSet, ObservationSetError, Operator,
+    OperatorSet, VerifiedObservation, VerifiedObservationSet,
 };
 use lamina_p2p::{Gossip, OBSERVATIONS_MAX, Offence, Request, Response, Verdict};
 use lamina_types::{Digest, List, ObservationValue, OperatorIndex, PeerKey, TaskId, Timestamp};
@@ -25,6 +26,7 @@ use rand_core::Rng as _;
 
 use crate::node::{Then, Timer};
 use crate::questions::Question;
+use crate::service::Pin;
 use crate::task::{Stage, Task};
 use crate::{Action, Node, Notice, ObservationView, Observed, Record, TaskStatus};
 
@@ -72,8 +74,8 @@ struct Proposal {
 /// What all tasks' observations take.
 #[derive(Debug, Default)]
 pub(crate) struct Rounds {
-    /// Bytes of what each operator signed, in open tasks.
-    bytes: BTreeMap<OperatorIndex, usize>,
+    /// Bytes of what each operator signed, in open tasks: by its node's key, since its index differs from task to task.
+    bytes: BTreeMap<PeerKey, usize>,
     /// Ended tasks whose observations are still there, with their bytes.
     ended: VecDeque<(TaskId, usize)>,
     ended_bytes: usize,
@@ -236,11 +238,11 @@ fn set_bytes(set: &ObservationSet) -> usize {
 }
 
 impl Rounds {
-    fn add(&mut self, operator: OperatorIndex, bytes: usize) {
+    fn add(&mut self, operator: PeerKey, bytes: usize) {
         *self.bytes.entry(operator).or_default() += bytes;
     }
 
-    fn subtract(&mut self, operator: OperatorIndex, bytes: usize) {
+    fn subtract(&mut self, operator: PeerKey, bytes: usize) {
         if let Some(sum) = self.bytes.get_mut(&operator) {
             *sum = sum.saturating_sub(bytes);
             if *sum == 0 {
@@ -250,8 +252,12 @@ impl Rounds {
     }
 
     /// A task isn't open any more: what it holds is nobody's quota.
-    pub(crate) fn release(&mut self, round: &Round) {
-        round.bytes().for_each(|(operator, bytes)| self.subtract(operator, bytes));
+    fn release(&mut self, set: &OperatorSet, round: &Round) {
+        for (operator, bytes) in round.bytes() {
+            if let Some(operator) = set.get(operator) {
+                self.subtract(operator.peer_key, bytes);
+            }
+        }
     }
 }
 
@@ -287,9 +293,10 @@ impl Node {
         let Some(task) = self.tasks.get(&id).filter(|t| t.status() == TaskStatus::Open) else {
             return;
         };
-        if let (Some(_), Some(value)) = (self.me, &task.round.own) {
+        let signer = task.pin.as_ref().and_then(Pin::signer);
+        if let (Some(signer), Some(value)) = (signer, &task.round.own) {
             let value = value.clone();
-            self.act(Action::SignObservation(id, value));
+            self.act(Action::SignObservation(id, value, signer));
         }
     }
 
@@ -301,10 +308,11 @@ impl Node {
         let Some(task) = self.tasks.get_mut(&id).filter(|t| t.status() == TaskStatus::Open) else {
             return;
         };
+        let Some(set) = task.set() else { return };
         match result {
             Ok(observation) => {
                 self.act(Action::Publish(Box::new(Gossip::Observation(observation.clone()))));
-                let verified = observation.verify(&self.set);
+                let verified = observation.verify(&set);
                 self.insert_observation(verified.expect("this node's own signature"));
                 self.advance_round(id);
             }
@@ -321,11 +329,11 @@ impl Node {
     /// An observation that was gossiped or asked for.
     pub(crate) fn judge_observation(
         &mut self,
-        from: PeerKey,
         observation: Observation,
     ) -> Result<Verdict, Offence> {
         let (id, operator) = (observation.task, observation.operator);
-        if observation.epoch != self.set.epoch() || self.set.get(operator).is_none() {
+        let Some(set) = self.tasks.get(&id).and_then(Task::set) else { return Ok(Verdict::Ignore) };
+        if observation.epoch != set.epoch() || set.get(operator).is_none() {
             return Err(Offence::OutOfBounds);
         }
         let value = observation.digest();
@@ -333,9 +341,8 @@ impl Node {
         if !self.has_use_for(id, operator, observation_bytes(&observation), wanted) {
             return Ok(Verdict::Ignore);
         }
-        let verified = observation.verify(&self.set).ok_or(Offence::WrongSignature)?;
+        let verified = observation.verify(&set).ok_or(Offence::WrongSignature)?;
         self.metrics.observations_verified += 1;
-        self.add_round(from, id, operator);
         self.insert_observation(verified);
         self.advance_round(id);
         Ok(Verdict::Accept)
@@ -348,34 +355,32 @@ impl Node {
         set: ObservationSet,
     ) -> Result<Verdict, Offence> {
         let id = set.task;
-        let verdict = self.take_observation_set(from, set)?;
+        let verdict = self.take_observation_set(set)?;
         if verdict == Verdict::Accept {
             self.ask_for_members(from, id);
         }
         Ok(verdict)
     }
 
-    fn take_observation_set(
-        &mut self,
-        from: PeerKey,
-        set: ObservationSet,
-    ) -> Result<Verdict, Offence> {
+    fn take_observation_set(&mut self, set: ObservationSet) -> Result<Verdict, Offence> {
         let (id, proposer) = (set.task, set.proposer);
-        if set.epoch != self.set.epoch() || self.set.get(proposer).is_none() {
+        let Some(operators) = self.tasks.get(&id).and_then(Task::set) else {
+            return Ok(Verdict::Ignore);
+        };
+        if set.epoch != operators.epoch() || operators.get(proposer).is_none() {
             return Err(Offence::OutOfBounds);
         }
-        let (rank, root) = (self.rank(&id, proposer), set.root(self.set.chain()));
+        let (rank, root) = (rank(&operators, &id, proposer), set.root(operators.chain()));
         let turn = self.turn(&id);
         let wanted = |task: &Task| task.round.wants_set(proposer, rank, &root, turn);
         if !self.has_use_for(id, proposer, set_bytes(&set), wanted) {
             return Ok(Verdict::Ignore);
         }
-        let set = set.verify(&self.set).map_err(|error| match error {
+        let set = set.verify(&operators).map_err(|error| match error {
             ObservationSetError::Signature => Offence::WrongSignature,
             // Not even a liar's signature makes a set of it: no honest node forwards that.
             _ => Offence::OutOfBounds,
         })?;
-        self.add_round(from, id, proposer);
         self.insert_set(id, rank, set);
         self.advance_round(id);
         Ok(Verdict::Accept)
@@ -389,16 +394,12 @@ impl Node {
         bytes: usize,
         wanted: impl FnOnce(&Task) -> bool,
     ) -> bool {
-        let has_room = match self.tasks.get(&id) {
-            Some(task) => {
-                let is_open = task.status() == TaskStatus::Open;
-                if !is_open || self.is_oracle(task) == Some(false) || !wanted(task) {
-                    return false;
-                }
-                self.has_room_for(operator, bytes)
-            }
-            None => !self.has_no_room_for_orphan_of(operator) && self.has_room_for(operator, bytes),
-        };
+        let Some(task) = self.tasks.get(&id) else { return false };
+        if task.status() != TaskStatus::Open || !task.is_oracle() || !wanted(task) {
+            return false;
+        }
+        let operator = task.pin.as_ref().and_then(|pin| pin.set.get(operator));
+        let has_room = operator.is_some_and(|operator| self.has_room_for(operator, bytes));
         if !has_room {
             self.metrics.dropped_full += 1;
         }
@@ -406,17 +407,10 @@ impl Node {
     }
 
     /// Whether an operator's quota allows it so many bytes more. This node's own are few: it runs few tasks at once.
-    fn has_room_for(&self, operator: OperatorIndex, bytes: usize) -> bool {
+    fn has_room_for(&self, operator: &Operator, bytes: usize) -> bool {
+        let operator = operator.peer_key;
         let kept = self.rounds.bytes.get(&operator).copied().unwrap_or(0);
-        Some(operator) == self.me || kept + bytes <= self.config.observation_bytes_per_operator_max
-    }
-
-    /// Makes room for what was signed for a task whose request isn't here yet.
-    fn add_round(&mut self, from: PeerKey, id: TaskId, of: OperatorIndex) {
-        if !self.tasks.contains_key(&id) {
-            self.add_orphan(id, Some(of));
-            self.ask_for_task(from, id);
-        }
+        operator == self.key || kept + bytes <= self.config.observation_bytes_per_operator_max
     }
 
     fn insert_observation(&mut self, observation: VerifiedObservation) {
@@ -425,7 +419,9 @@ impl Node {
         if !task.round.wants(operator, &observation.digest()) {
             return;
         }
-        self.rounds.add(operator, observation_bytes(observation.get()));
+        let key = task.pin.as_ref().and_then(|pin| Some(pin.set.get(operator)?.peer_key));
+        let Some(key) = key else { return };
+        self.rounds.add(key, observation_bytes(observation.get()));
         let list = task.round.observations.entry(operator).or_default();
         list.push(observation);
         if list.len() == 2 {
@@ -441,7 +437,9 @@ impl Node {
         if !task.round.wants_set(proposer, rank, &set.root(), turn) {
             return;
         }
-        self.rounds.add(proposer, set_bytes(set.get()));
+        let key = task.pin.as_ref().and_then(|pin| Some(pin.set.get(proposer)?.peer_key));
+        let Some(key) = key else { return };
+        self.rounds.add(key, set_bytes(set.get()));
         if task.round.insert_set(Proposal { rank, set }) {
             self.metrics.proposal_equivocations += 1;
             self.act(Action::Notify(Notice::ProposalEquivocation(id, proposer)));
@@ -454,7 +452,7 @@ impl Node {
     /// Goes on with a task as far as what's here and the time allow.
     pub(crate) fn advance_round(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else { return };
-        if task.status() != TaskStatus::Open || self.is_oracle(task) != Some(true) {
+        if task.status() != TaskStatus::Open || !task.is_oracle() {
             return;
         }
         self.begin_turns(id);
@@ -465,16 +463,14 @@ impl Node {
 
     /// Turns begin when the observations that are here are a quorum's.
     fn begin_turns(&mut self, id: TaskId) {
-        let begins = |round: &Round| round.quorum_at.is_none() && round.is_quorum(&self.set);
-        if !self.tasks.get(&id).is_some_and(|task| begins(&task.round)) {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let Some(pin) = &task.pin else { return };
+        if task.round.quorum_at.is_some() || !task.round.is_quorum(&pin.set) {
             return;
         }
-        let rank = self.me.map(|me| self.rank(&id, me));
-        if let Some(task) = self.tasks.get_mut(&id) {
-            task.round.quorum_at = Some(self.now);
-            task.round.rank = rank;
-            self.set_timer(self.now + self.config.proposal_step / 2, Timer::Seek(id));
-        }
+        task.round.rank = pin.me.map(|me| rank(&pin.set, &id, me));
+        task.round.quorum_at = Some(self.now);
+        self.set_timer(self.now + self.config.proposal_step / 2, Timer::Seek(id));
     }
 
     /// Fixes the set that this node reduces: the first by rank whose turn has come and whose observations are all here.
@@ -508,21 +504,23 @@ impl Node {
         if round.proposed || round.accepted.is_some() || task.own_observations().is_some() {
             return;
         }
-        let all_observed = round.observations.len() == usize::from(self.set.size());
+        let Some(signer) = task.pin.as_ref().and_then(Pin::signer) else { return };
+        let set = &signer.set;
+        let all_observed = round.observations.len() == usize::from(set.size());
         let window = if all_observed { Duration::ZERO } else { self.config.observation_window };
         let turn = quorum_at + window.max(self.config.proposal_step * rank);
         if self.now < turn {
             return self.set_timer(turn, Timer::Round(id));
         }
-        let members = Box::new(round.members(&self.set));
-        let stake = |m: &Member| self.set.get(m.operator).map(|operator| operator.stake_gwei);
-        if !self.set.is_quorum(members.as_slice().iter().filter_map(stake).sum()) {
+        let members = Box::new(round.members(set));
+        let stake = |m: &Member| set.get(m.operator).map(|operator| operator.stake_gwei);
+        if !set.is_quorum(members.as_slice().iter().filter_map(stake).sum()) {
             // So many operators that a set of those with the most stake is no quorum.
             return;
         }
         if let Some(task) = self.tasks.get_mut(&id) {
             task.round.proposed = true;
-            self.act(Action::SignProposal(id, members));
+            self.act(Action::SignProposal(id, members, signer));
         }
     }
 
@@ -533,14 +531,12 @@ impl Node {
     ) {
         // A refusal isn't an error: before a restart this node proposed another set. Whoever is next in turn goes on.
         let Ok(set) = result else { return };
-        let open = self.tasks.get(&id).is_some_and(|task| task.status() == TaskStatus::Open);
-        if !open {
-            return;
-        }
-        let verified = set.clone().verify(&self.set).expect("a quorum, and this node's signature");
+        let task = self.tasks.get(&id).filter(|task| task.status() == TaskStatus::Open);
+        let Some(operators) = task.and_then(Task::set) else { return };
+        let verified = set.clone().verify(&operators).expect("a quorum, and this node's signature");
         self.metrics.proposals_made += 1;
         self.act(Action::Publish(Box::new(Gossip::ObservationSet(set))));
-        let rank = self.rank(&id, verified.get().proposer);
+        let rank = rank(&operators, &id, verified.get().proposer);
         self.insert_set(id, rank, verified);
         self.advance_round(id);
     }
@@ -555,19 +551,6 @@ impl Node {
         }
     }
 
-    /// An operator's place in the order in which sets of this task are proposed.
-    fn rank(&self, task: &TaskId, operator: OperatorIndex) -> u32 {
-        let place = |index: OperatorIndex| {
-            let mut bytes = [0; 34];
-            bytes[..32].copy_from_slice(&task.0);
-            bytes[32..].copy_from_slice(&index.0.to_be_bytes());
-            (Digest::of(&bytes), index)
-        };
-        let own = place(operator);
-        let before = self.set.iter().filter(|(index, _)| place(*index) < own).count();
-        u32::try_from(before).expect("below the set's size")
-    }
-
     /// The rank whose turn it is to propose: the latest that has come.
     fn turn(&self, id: &TaskId) -> u32 {
         let begin = self.tasks.get(id).and_then(|task| task.round.quorum_at).unwrap_or(self.now);
@@ -575,16 +558,12 @@ impl Node {
         u32::try_from(self.now.since(begin).as_micros() / step).unwrap_or(u32::MAX)
     }
 
-    /// Whether a task is an oracle's; `None` while its request or its service isn't known.
-    pub(crate) fn is_oracle(&self, task: &Task) -> Option<bool> {
-        let service = task.request.as_ref()?.request.service;
-        Some(self.services.get(&service)?.registration.manifest.oracle.is_some())
-    }
-
     /// A task ended: what was reduced is shown for as long as there's room.
     pub(crate) fn close_round(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
-        self.rounds.release(&task.round);
+        if let Some(pin) = &task.pin {
+            self.rounds.release(&pin.set, &task.round);
+        }
         task.round.close();
         let bytes: usize = task.round.bytes().map(|(_, bytes)| bytes).sum();
         if bytes == 0 {
@@ -608,9 +587,7 @@ impl Node {
     /// Asks what was observed for open tasks, as many as are asked at once.
     pub(crate) fn ask_for_observations(&mut self, peer: PeerKey) {
         let waits = |id: &TaskId| {
-            self.tasks.get(id).is_some_and(|task| {
-                task.round.accepted.is_none() && self.is_oracle(task) == Some(true)
-            })
+            self.tasks.get(id).is_some_and(|task| task.round.accepted.is_none() && task.is_oracle())
         };
         let mut waiting: Vec<TaskId> =
             self.open.iter().map(|(_, id)| *id).filter(|id| waits(id)).collect();
@@ -628,10 +605,9 @@ impl Node {
     pub(crate) fn seek_set(&mut self, id: TaskId) {
         let waits =
             |task: &Task| task.status() == TaskStatus::Open && task.round.accepted.is_none();
-        if !self.tasks.get(&id).is_some_and(waits) || self.peers.is_empty() {
-            return;
-        }
-        if self.turn(&id) < u32::from(self.set.size()) {
+        let Some(task) = self.tasks.get(&id).filter(|task| waits(task)) else { return };
+        let Some(set) = task.set().filter(|_| !self.peers.is_empty()) else { return };
+        if self.turn(&id) < u32::from(set.size()) {
             self.set_timer(self.now + self.config.proposal_step, Timer::Seek(id));
         }
         let mut peers: Vec<PeerKey> = self.peers.iter().copied().collect();
@@ -644,12 +620,13 @@ impl Node {
 
     /// Asks for a task's set, and for observations that aren't here: those that sets name, then any.
     fn ask_for_round(&mut self, peer: PeerKey, id: TaskId) {
-        let start = self.random_below(usize::from(self.set.size()));
+        let Some(set) = self.tasks.get(&id).and_then(Task::set) else { return };
+        let size = set.size();
+        let start = self.random_below(usize::from(size));
         let start = u16::try_from(start).expect("below the set's size");
         let Some(task) = self.tasks.get(&id) else { return };
         let round = &task.round;
         let named = round.sets.iter().flat_map(|proposal| round.lacks(&proposal.set));
-        let size = self.set.size();
         let silent = (0..size)
             .map(|i| OperatorIndex((start + i) % size))
             .filter(|index| !round.observations.contains_key(index));
@@ -715,7 +692,7 @@ impl Node {
         set: Option<ObservationSet>,
         observations: Vec<Observation>,
     ) {
-        let result = self.take_answer(from, id, asked, set, observations);
+        let result = self.take_answer(id, asked, set, observations);
         match result {
             Ok(true) => self.ask_for_members(from, id),
             Ok(false) => {}
@@ -726,7 +703,6 @@ impl Node {
     /// Whether the answer had a set that's new here.
     fn take_answer(
         &mut self,
-        from: PeerKey,
         id: TaskId,
         asked: &BTreeSet<OperatorIndex>,
         set: Option<ObservationSet>,
@@ -737,13 +713,13 @@ impl Node {
             if set.task != id {
                 return Err(Offence::WrongAnswer);
             }
-            is_new = self.take_observation_set(from, set)? == Verdict::Accept;
+            is_new = self.take_observation_set(set)? == Verdict::Accept;
         }
         for observation in observations {
             if observation.task != id || !asked.contains(&observation.operator) {
                 return Err(Offence::WrongAnswer);
             }
-            self.judge_observation(from, observation)?;
+            self.judge_observation(observation)?;
         }
         Ok(is_new)
     }
@@ -752,4 +728,17 @@ impl Node {
         let pick = self.rng.next_u64() % count as u64;
         usize::try_from(pick).expect("below a length")
     }
+}
+
+/// An operator's place in the order in which sets of this task are proposed.
+fn rank(operators: &OperatorSet, task: &TaskId, operator: OperatorIndex) -> u32 {
+    let place = |index: OperatorIndex| {
+        let mut bytes = [0; 34];
+        bytes[..32].copy_from_slice(&task.0);
+        bytes[32..].copy_from_slice(&index.0.to_be_bytes());
+        (Digest::of(&bytes), index)
+    };
+    let own = place(operator);
+    let before = operators.iter().filter(|(index, _)| place(*index) < own).count();
+    u32::try_from(before).expect("below the set's size")
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::ledger::LedgerQuestion;
 use lamina_p2p::Request;
-use lamina_types::{OperatorIndex, PeerKey, ServiceId, TaskId, Timestamp};
+use lamina_types::{Digest, OperatorIndex, PeerKey, ServiceId, TaskId, Timestamp};
 
 /// Questions to one peer that are open. Half of what a node answers at once.
 pub(crate) const OPEN_MAX: usize = 4;
@@ -20,11 +20,10 @@ pub(crate) const WAITING_MAX: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Question {
     Inventory,
-    Services(BTreeSet<ServiceId>),
     Tasks(BTreeSet<TaskId>),
     Evidence(BTreeSet<TaskId>),
     Outcome(TaskId),
-    Blob(ServiceId),
+    Blob(ServiceId, Digest),
     Observations(TaskId, BTreeSet<OperatorIndex>),
     Ledger(LedgerQuestion),
 }
@@ -127,7 +126,7 @@ impl Questions {
         let waiting = self.lines.values().flat_map(|line| &line.waiting).map(|(q, _)| q);
         open.chain(waiting)
             .filter_map(|question| match question {
-                Question::Blob(service) => Some(*service),
+                Question::Blob(service, _) => Some(*service),
                 _ => None,
             })
             .collect()

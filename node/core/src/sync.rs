@@ -1,19 +1,19 @@
 //! What one node asks of another: on connecting, and every [`crate::Config::sync_interval`] of a random peer.
 //!
-//! Gossip is quick but forgets: a node that was away asks for services, open tasks and what was attested on
-//! them or observed for them.
+//! Gossip is quick but forgets: a node that was away asks for open tasks and what was attested on them or observed for them.
+//! Of a task that was certified without it, it asks for the certificate, then for the request that tells what that's judged
+//! by, then for the outcome. Services aren't asked of peers: the ledger has them.
 
 use std::collections::BTreeSet;
 
-use lamina_certificate::TaskCertificate;
-use lamina_p2p::{CERTIFIED_MAX, IDS_MAX, ITEMS_MAX, Offence, Request, Response, TaskEvidence};
-use lamina_types::{
-    List, Outcome, PeerKey, ServiceId, ServiceRegistration, SignedTaskRequest, TaskId,
+use lamina_p2p::{
+    CERTIFIED_MAX, Gossip, IDS_MAX, ITEMS_MAX, Offence, Request, Response, TaskEvidence,
 };
+use lamina_types::{List, Outcome, PeerKey, SignedTaskRequest, TaskId};
 use rand_core::Rng as _;
 
 use crate::questions::Question;
-use crate::task::{PendingAttestation, Task};
+use crate::task::Task;
 use crate::{Action, Node, TaskStatus};
 
 impl Node {
@@ -41,7 +41,6 @@ impl Node {
             self.ask(peer, Question::Inventory, Request::Inventory);
             self.ask_for_evidence(peer);
             self.ask_for_observations(peer);
-            self.ask_for_requests(peer);
             self.ask_for_outcomes(peer);
             if let Some(ledger) = &mut self.ledger {
                 ledger.sync_with(self.now, peer);
@@ -52,17 +51,14 @@ impl Node {
     pub(crate) fn handle_request(&mut self, _from: PeerKey, id: u64, request: Request) {
         let response = match request {
             Request::Inventory => Response::Inventory {
-                services: List::truncated(self.services.keys().copied()),
+                services: List::default(),
                 open_tasks: List::truncated(self.open.iter().rev().map(|(_, id)| *id)),
                 certified_tasks: List::truncated(self.certified_tasks().map(|(id, _)| id)),
             },
-            Request::Services(ids) => {
-                let known = ids.as_slice().iter().filter_map(|id| self.services.get(id));
-                Response::Services(List::truncated(known.map(|s| s.registration.clone())))
-            }
+            Request::Services(_) => Response::Services(List::default()),
             Request::Tasks(ids) => {
                 let known = ids.as_slice().iter().filter_map(|id| self.tasks.get(id));
-                Response::Tasks(List::truncated(known.filter_map(|t| t.request.clone())))
+                Response::Tasks(List::truncated(known.map(|task| task.request.clone())))
             }
             Request::Evidence(ids) => {
                 let known = ids.as_slice().iter().filter_map(|id| self.tasks.get(id));
@@ -110,19 +106,15 @@ impl Node {
                 if self.peers.contains(&from) {
                     self.charge(from, Offence::NoAnswer);
                 }
-                if let Question::Blob(service) = question {
-                    self.handle_blob(from, service, None);
+                if let Question::Blob(service, blob) = question {
+                    self.handle_blob(from, service, blob, None);
                 }
             }
             (
                 Question::Inventory,
-                Some(Response::Inventory { services, open_tasks, certified_tasks }),
+                Some(Response::Inventory { services: _, open_tasks, certified_tasks }),
             ) => {
-                self.handle_services_known(from, services.as_slice());
                 self.handle_tasks_known(from, open_tasks.as_slice(), certified_tasks.as_slice());
-            }
-            (Question::Services(asked), Some(Response::Services(list))) => {
-                self.handle_services(from, &asked, list.into_vec());
             }
             (Question::Tasks(asked), Some(Response::Tasks(list))) => {
                 self.handle_tasks(from, &asked, list.into_vec());
@@ -131,12 +123,13 @@ impl Node {
                 for evidence in list.into_vec() {
                     self.handle_evidence(from, &asked, evidence);
                 }
+                self.ask_for_requests(from, &asked);
             }
             (Question::Outcome(task), Some(Response::Outcome(outcome))) => {
                 self.handle_outcome(from, task, outcome);
             }
-            (Question::Blob(service), Some(Response::Blob(part))) => {
-                self.handle_blob(from, service, part);
+            (Question::Blob(service, blob), Some(Response::Blob(part))) => {
+                self.handle_blob(from, service, blob, part);
             }
             (
                 Question::Observations(task, asked),
@@ -147,8 +140,8 @@ impl Node {
             }
             (question, Some(_)) => {
                 self.charge(from, Offence::WrongAnswer);
-                if let Question::Blob(service) = question {
-                    self.handle_blob(from, service, None);
+                if let Question::Blob(service, blob) = question {
+                    self.handle_blob(from, service, blob, None);
                 }
             }
         }
@@ -171,61 +164,24 @@ impl Node {
         self.ask(peer, Question::Tasks([task].into()), Request::Tasks(List::truncated([task])));
     }
 
-    /// Asks for a service that this node heard of.
-    pub(crate) fn ask_for_service(&mut self, peer: PeerKey, service: ServiceId) {
-        let request = Request::Services(List::truncated([service]));
-        self.ask(peer, Question::Services([service].into()), request);
-    }
-
-    fn handle_services_known(&mut self, from: PeerKey, services: &[ServiceId]) {
-        let unknown: Vec<_> =
-            services.iter().filter(|id| !self.services.contains_key(id)).copied().collect();
-        for ids in unknown.chunks(ITEMS_MAX) {
-            let request = Request::Services(List::truncated(ids.iter().copied()));
-            self.ask(from, Question::Services(ids.iter().copied().collect()), request);
-        }
+    /// Whether a task that a peer named is to be asked for.
+    fn is_wanted(&self, id: &TaskId) -> bool {
+        !self.tasks.contains_key(id) && !self.early.is_given_up(id)
     }
 
     fn handle_tasks_known(&mut self, from: PeerKey, open: &[TaskId], certified: &[TaskId]) {
-        // The certificate is enough to begin with; request and outcome follow in their turn.
-        let missed: Vec<_> = certified
-            .iter()
-            .filter(|id| !self.tasks.contains_key(id))
-            .take(IDS_MAX)
-            .copied()
-            .collect();
+        // The certificate first: with it here when the request comes, the task isn't run.
+        let missed: Vec<_> =
+            certified.iter().filter(|id| self.is_wanted(id)).take(IDS_MAX).copied().collect();
         if !missed.is_empty() {
             let request = Request::Evidence(List::truncated(missed.iter().copied()));
             self.ask(from, Question::Evidence(missed.into_iter().collect()), request);
         }
-        let unknown: Vec<_> = open
-            .iter()
-            .filter(|id| self.tasks.get(id).is_none_or(|task| task.request.is_none()))
-            .copied()
-            .collect();
+        let unknown: Vec<_> = open.iter().filter(|id| self.is_wanted(id)).copied().collect();
         // A few now, the rest with the next inventory: a long list mustn't fill this node's queues.
         for ids in unknown.chunks(ITEMS_MAX).take(8) {
             let request = Request::Tasks(List::truncated(ids.iter().copied()));
             self.ask(from, Question::Tasks(ids.iter().copied().collect()), request);
-        }
-    }
-
-    fn handle_services(
-        &mut self,
-        from: PeerKey,
-        asked: &BTreeSet<ServiceId>,
-        list: Vec<ServiceRegistration>,
-    ) {
-        for registration in list {
-            let id = registration.manifest.service_id(&self.context.chain);
-            let result = if asked.contains(&id) {
-                self.judge_service(registration)
-            } else {
-                Err(Offence::WrongAnswer)
-            };
-            if let Err(offence) = result {
-                self.charge(from, offence);
-            }
         }
     }
 
@@ -237,13 +193,10 @@ impl Node {
     ) {
         for request in list {
             let id = request.request.task_id(&self.context.chain);
-            let result = if asked.contains(&id) {
-                self.judge_request(from, request)
+            if asked.contains(&id) {
+                self.judge_message(from, None, Gossip::Task(Box::new(request)));
             } else {
-                Err(Offence::WrongAnswer)
-            };
-            if let Err(offence) = result {
-                self.charge(from, offence);
+                self.charge(from, Offence::WrongAnswer);
             }
         }
     }
@@ -251,41 +204,28 @@ impl Node {
     fn handle_evidence(&mut self, from: PeerKey, asked: &BTreeSet<TaskId>, evidence: TaskEvidence) {
         match evidence {
             TaskEvidence::Certificate(certificate) => {
-                self.handle_asked_certificate(from, asked, *certificate);
+                self.handle_asked(from, asked, certificate.task, Gossip::Certificate(*certificate));
             }
             TaskEvidence::Attestations(list) => {
                 for attestation in list.into_vec() {
-                    let result = if asked.contains(&attestation.task) {
-                        self.precheck_attestation(&attestation)
-                    } else {
-                        Err(Err(Offence::WrongAnswer))
-                    };
-                    match result {
-                        Ok(()) => {
-                            let pending = PendingAttestation { delivery: None, from, attestation };
-                            self.pending.push(pending);
-                        }
-                        Err(Err(offence)) => self.charge(from, offence),
-                        Err(Ok(_)) => {}
-                    }
+                    let task = attestation.task;
+                    self.handle_asked(from, asked, task, Gossip::Attestation(attestation));
                 }
             }
         }
     }
 
-    fn handle_asked_certificate(
+    fn handle_asked(
         &mut self,
         from: PeerKey,
         asked: &BTreeSet<TaskId>,
-        certificate: TaskCertificate,
+        task: TaskId,
+        message: Gossip,
     ) {
-        let result = if asked.contains(&certificate.task) {
-            self.accept_certificate(certificate)
+        if asked.contains(&task) {
+            self.judge_message(from, None, message);
         } else {
-            Err(Offence::WrongAnswer)
-        };
-        if let Err(offence) = result {
-            self.charge(from, offence);
+            self.charge(from, Offence::WrongAnswer);
         }
     }
 
@@ -305,17 +245,13 @@ impl Node {
         }
     }
 
-    /// Asks for the requests of the latest tasks that were certified without this node.
-    fn ask_for_requests(&mut self, peer: PeerKey) {
-        let lacking: Vec<TaskId> = self
-            .certified_tasks()
-            .filter(|(_, task)| task.request.is_none())
-            .map(|(id, _)| id)
-            .take(ITEMS_MAX)
-            .collect();
-        if !lacking.is_empty() {
-            let request = Request::Tasks(List::truncated(lacking.iter().copied()));
-            self.ask(peer, Question::Tasks(lacking.into_iter().collect()), request);
+    /// Asks for the requests of tasks of which a peer sent a certificate or attestations.
+    fn ask_for_requests(&mut self, peer: PeerKey, tasks: &BTreeSet<TaskId>) {
+        let waited_for = |id: &&TaskId| self.is_wanted(id) && self.early.waits(**id, peer);
+        let lacking: Vec<TaskId> = tasks.iter().filter(waited_for).copied().collect();
+        for ids in lacking.chunks(ITEMS_MAX) {
+            let request = Request::Tasks(List::truncated(ids.iter().copied()));
+            self.ask(peer, Question::Tasks(ids.iter().copied().collect()), request);
         }
     }
 

@@ -1,34 +1,40 @@
 //! Tasks: from a request to a certificate.
+//!
+//! A task begins with its request, which names a checkpoint; what the ledger says of the service as of that height is the
+//! task's [`Pin`]: manifest, operators, weights. Whatever changes later, all nodes run it with that, and count by that.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use lamina_certificate::{
-    Attestation, CertifiedTask, SignerBitmap, TaskCertificate, VerifiedTaskCertificate,
-    verify_attestations,
+    Attestation, CertifiedTask, OperatorSet, SignerBitmap, TaskCertificate,
+    VerifiedTaskCertificate, verify_attestations,
 };
-use lamina_p2p::{Collector, Gossip, Inserted, Offence, TaskEvidence, Topic, Verdict};
+use lamina_p2p::{
+    BAN_THRESHOLD, Collector, Gossip, Inserted, Offence, TaskEvidence, Topic, Verdict,
+};
 use lamina_types::{
-    ChainId, Digest, Height, List, ObservationValue, OperatorIndex, Outcome, PeerKey, Price,
+    ChainId, Digest, List, ObservationValue, OperatorIndex, Outcome, PeerKey, Price, ServiceId,
     SignedTaskRequest, TaskId, Timestamp,
 };
 
 use crate::node::{CommandResult, Timer};
 use crate::oracle::Round;
+use crate::service::{HEIGHTS_KEPT, Pin};
 use crate::{
     Abstention, Action, CommandError, Execution, Node, Notice, Record, Reply, ServiceStatus,
     TaskStatus, TaskView, Timeline,
 };
 
-/// How long an attested task is kept whose request doesn't come.
-const ORPHAN_LIFE: Duration = Duration::from_secs(600);
 /// How much later than this node's clock allows a request may end: clocks differ.
 const CLOCK_DRIFT: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
 pub(crate) struct Task {
-    /// Absent while only attestations or a certificate are known.
-    pub(crate) request: Option<SignedTaskRequest>,
+    pub(crate) request: SignedTaskRequest,
+    /// What its height fixes. Absent after a restart, if that isn't known any more: then the task is certified.
+    pub(crate) pin: Option<Pin>,
     pub(crate) stage: Stage,
     /// What this node came to.
     own: Option<(Outcome, Digest)>,
@@ -41,8 +47,6 @@ pub(crate) struct Task {
     /// Whether a certificate was forwarded or published from here.
     spread: bool,
     expired: bool,
-    /// Whose attestation made this node know of the task before its request.
-    orphan_of: Option<OperatorIndex>,
     timeline: Timeline,
 }
 
@@ -74,9 +78,10 @@ pub(crate) struct PendingAttestation {
 }
 
 impl Task {
-    fn new(request: Option<SignedTaskRequest>, now: Timestamp) -> Self {
+    fn new(request: SignedTaskRequest, pin: Option<Pin>, now: Timestamp) -> Self {
         Self {
             request,
+            pin,
             stage: Stage::Idle,
             own: None,
             round: Round::default(),
@@ -85,7 +90,6 @@ impl Task {
             fetched: None,
             spread: false,
             expired: false,
-            orphan_of: None,
             timeline: Timeline { accepted: now, ..Timeline::default() },
         }
     }
@@ -123,10 +127,28 @@ impl Task {
     pub(crate) fn certified(&self, chain: &ChainId) -> Option<CertifiedTask> {
         Some(CertifiedTask::new(
             chain.clone(),
-            self.request.clone()?,
+            self.request.clone(),
             self.certified_outcome()?.clone(),
             self.certificate.as_ref()?.get().clone(),
         ))
+    }
+
+    /// Its operators, whose indices are those of all that's signed for it.
+    pub(crate) fn set(&self) -> Option<Arc<OperatorSet>> {
+        self.pin.as_ref().map(|pin| pin.set.clone())
+    }
+
+    /// This node's place among its operators.
+    pub(crate) fn me(&self) -> Option<OperatorIndex> {
+        self.pin.as_ref().and_then(|pin| pin.me)
+    }
+
+    pub(crate) fn is_oracle(&self) -> bool {
+        self.pin.as_ref().is_some_and(|pin| pin.is_oracle)
+    }
+
+    const fn service(&self) -> ServiceId {
+        self.request.request.service
     }
 
     /// The root of the observations that this node's outcome was reduced from.
@@ -141,8 +163,10 @@ impl Task {
         }
     }
 
-    fn signers(&self, size: u16) -> SignerBitmap {
-        let mut signers = self.collector.signers(size);
+    fn signers(&self) -> SignerBitmap {
+        let certified = self.certificate.as_ref().map(|c| c.get().signers.set_size());
+        let size = self.pin.as_ref().map(|pin| pin.set.size()).or(certified);
+        let mut signers = self.collector.signers(size.unwrap_or(0));
         if let Some(certificate) = &self.certificate {
             certificate.get().signers.iter().for_each(|index| {
                 signers.insert(index);
@@ -158,23 +182,22 @@ impl Task {
 
     /// The view without what was observed, which may be long.
     pub(crate) fn summary(&self, id: TaskId, node: &Node) -> TaskView {
-        let signers = self.signers(node.set.size());
+        let signers = self.signers();
         let own = self.own.as_ref();
         let outcome = match &self.certificate {
             Some(_) => self.certified_outcome(),
             None => own.map(|(outcome, _)| outcome),
         };
-        let request = self.request.as_ref().map(|signed| &signed.request);
-        let service = request.and_then(|request| node.services.get(&request.service));
-        let priced = request.zip(outcome).zip(service);
+        let request = &self.request.request;
+        let priced = outcome.zip(self.pin.as_ref());
+        let stake_gwei = self.pin.as_ref().map_or(0, |pin| pin.set.stake_gwei());
         TaskView {
             id,
             status: self.status(),
-            request: request.cloned(),
+            request: Some(request.clone()),
             outcome: outcome.cloned(),
-            price: priced.map(|((request, outcome), service)| {
-                let limits = &service.registration.manifest.limits;
-                Price::of(limits, request.input.as_slice().len(), outcome)
+            price: priced.map(|(outcome, pin)| {
+                Price::of(&pin.limits, request.input.as_slice().len(), outcome)
             }),
             outcome_digest: match &self.certificate {
                 Some(certificate) => Some(certificate.get().outcome),
@@ -187,14 +210,17 @@ impl Task {
                 _ => None,
             },
             dissent: self.dissents(),
-            missing: node
-                .operators()
-                .filter(|operator| !signers.contains(operator.index))
-                .collect(),
+            missing: self.pin.as_ref().map_or_else(Vec::new, |pin| {
+                let missing = pin.set.iter().filter(|(index, _)| !signers.contains(*index));
+                missing.map(|(index, operator)| node.operator_view(index, operator)).collect()
+            }),
             signers,
-            outcomes: self.collector.outcomes(&node.set).collect(),
+            outcomes: self
+                .pin
+                .as_ref()
+                .map_or_else(Vec::new, |pin| self.collector.outcomes(&pin.set).collect()),
             observations: Vec::new(),
-            quorum_gwei: node.set.stake_gwei() / 3 * 2 + node.set.stake_gwei() % 3 * 2 / 3,
+            quorum_gwei: stake_gwei / 3 * 2 + stake_gwei % 3 * 2 / 3,
             timeline: self.timeline,
         }
     }
@@ -204,52 +230,92 @@ impl Task {
 impl Node {
     pub(crate) fn submit_task(&mut self, request: SignedTaskRequest) -> CommandResult {
         let id = request.verify(&self.context)?;
-        self.check_request(&request)?;
-        if !self.services.contains_key(&request.request.service) {
-            return Err(CommandError::UnknownService(request.request.service));
-        }
-        if self.tasks.get(&id).is_some_and(|task| task.request.is_some()) {
+        if self.tasks.contains_key(&id) {
             return Ok((Reply::Task(id), Vec::new()));
         }
+        let pin = self.check_request(&request)?;
         if let Some(error) = self.has_no_room_for_task(&request) {
             return Err(error);
         }
         self.act(Action::Publish(Box::new(Gossip::Task(Box::new(request.clone())))));
-        Ok((Reply::Task(id), self.accept_request(id, request)))
+        Ok((Reply::Task(id), self.accept_request(id, request, pin)))
     }
 
+    /// A request whose height has come, gossiped or asked for.
     pub(crate) fn judge_request(
         &mut self,
-        from: PeerKey,
         request: SignedTaskRequest,
+        gossiped: bool,
     ) -> Result<Verdict, Offence> {
         let id = request.request.task_id(&self.context.chain);
-        if self.tasks.get(&id).is_some_and(|task| task.request.is_some()) {
+        if self.tasks.contains_key(&id) {
             return Ok(Verdict::Ignore);
         }
-        // A task that's certified is wanted for the record, however old its request is.
-        let certified = self.tasks.get(&id).is_some_and(|task| task.certificate.is_some());
-        match self.check_request(&request) {
-            Err(CommandError::Stale { .. }) if certified => {}
-            // Its relay may just be slow, and its signature costs more to check than it's worth.
-            Err(CommandError::Stale { .. }) => return Ok(Verdict::Ignore),
-            Err(_) => return Err(Offence::OutOfBounds),
-            Ok(()) => {}
-        }
+        let mut certified = false;
+        let pin = match self.check_request(&request) {
+            Ok(pin) => pin,
+            // A task that's certified is wanted for the record, however long ago its request was valid.
+            Err(CommandError::Stale { .. }) => match self.certified_pin(id, &request) {
+                Some(pin) => {
+                    certified = true;
+                    pin
+                }
+                // Its relay may just be slow, and its signature costs more to check than it's worth.
+                None => return Ok(Verdict::Ignore),
+            },
+            Err(error) => return self.refuse_request(id, &request, &error, gossiped),
+        };
         request.verify(&self.context).map_err(|_| Offence::WrongSignature)?;
         if !certified && self.has_no_room_for_task(&request).is_some() {
             return Ok(Verdict::Ignore);
         }
-        let service = request.request.service;
-        let records = self.accept_request(id, request);
+        let records = self.accept_request(id, request, pin);
         self.store(records, None);
-        if !self.services.contains_key(&service) {
-            self.ask_for_service(from, service);
-        }
+        self.judge_ready();
         Ok(Verdict::Accept)
     }
 
-    fn check_request(&self, request: &SignedTaskRequest) -> Result<(), CommandError> {
+    /// What's thought of who sent a request that isn't taken up.
+    fn refuse_request(
+        &mut self,
+        id: TaskId,
+        request: &SignedTaskRequest,
+        error: &CommandError,
+        gossiped: bool,
+    ) -> Result<Verdict, Offence> {
+        let height = request.request.height;
+        match error {
+            // Honest nodes differ by a few checkpoints; and who is asked for an old task answers with it.
+            CommandError::StaleHeight { oldest, .. } => {
+                if !gossiped {
+                    self.early.give_up(id);
+                }
+                let is_far = height.0.saturating_add(HEIGHTS_KEPT) < oldest.0;
+                if gossiped && is_far { Err(Offence::OutOfBounds) } else { Ok(Verdict::Ignore) }
+            }
+            // So far ahead that this node has more to catch up with than fits into a message's time.
+            CommandError::Behind { .. } => Ok(Verdict::Ignore),
+            CommandError::UnknownService(_) if height < self.first_height => {
+                if !gossiped {
+                    self.early.give_up(id);
+                }
+                Ok(Verdict::Ignore)
+            }
+            // All honest nodes that have that checkpoint know that it's refused.
+            _ => Err(Offence::OutOfBounds),
+        }
+    }
+
+    /// What a request whose time is over is pinned to, if a certificate of its task is here and holds.
+    fn certified_pin(&mut self, id: TaskId, request: &SignedTaskRequest) -> Option<Pin> {
+        let request = &request.request;
+        let is_kept = (self.oldest_height()..=self.tip_height()).contains(&request.height);
+        let pin = self.pin(request.service, request.height).ok().filter(|_| is_kept)?;
+        self.has_early_certificate(&id, &pin.set).then_some(pin)
+    }
+
+    /// What a request is pinned to, if it can be taken up now.
+    pub(crate) fn check_request(&self, request: &SignedTaskRequest) -> Result<Pin, CommandError> {
         let request = &request.request;
         let seconds = |at: Timestamp| at.0 / 1_000_000;
         if request.valid_until <= self.now {
@@ -259,18 +325,20 @@ impl Node {
         if request.valid_until > self.now + self.config.validity_max + CLOCK_DRIFT {
             return Err(CommandError::ValidTooLong { max_s: self.config.validity_max.as_secs() });
         }
-        // Genesis is the only checkpoint until there is a ledger.
-        if request.height != Height(0) {
-            return Err(CommandError::UnknownHeight(request.height.0));
+        let (height, tip, oldest) = (request.height, self.tip_height(), self.oldest_height());
+        if height > tip {
+            return Err(CommandError::Behind { height, tip });
         }
-        Ok(())
+        if height < oldest {
+            return Err(CommandError::StaleHeight { height, oldest });
+        }
+        self.pin(request.service, height)
     }
 
     fn has_no_room_for_task(&mut self, request: &SignedTaskRequest) -> Option<CommandError> {
         let requester = request.request.requester;
         let is_of_requester = |id: &TaskId| {
-            let task = self.tasks.get(id).and_then(|task| task.request.as_ref());
-            task.is_some_and(|known| known.request.requester == requester)
+            self.tasks.get(id).is_some_and(|task| task.request.request.requester == requester)
         };
         let error = if self.open.len() >= self.config.tasks_open_max {
             CommandError::Full { what: "open tasks", max: self.config.tasks_open_max }
@@ -287,22 +355,16 @@ impl Node {
         Some(error)
     }
 
-    /// Takes up a request that was checked. What came before it is kept with it: the store forgets by request.
-    fn accept_request(&mut self, id: TaskId, request: SignedTaskRequest) -> Vec<Record> {
-        let mut records = vec![Record::Request(id, Box::new(request.clone()), self.now)];
-        if let Some(task) = self.tasks.get(&id) {
-            let outcome = task.certified_outcome().cloned();
-            records.extend(outcome.map(|outcome| Record::Outcome(id, Box::new(outcome))));
-            let at = task.timeline.certified.unwrap_or(self.now);
-            let certificate = task.certificate.clone();
-            records.extend(certificate.map(|c| Record::Certificate(Box::new(c), at)));
-        }
+    /// Takes up a request that was checked, of a task that's new. What came before it is judged next.
+    fn accept_request(&mut self, id: TaskId, request: SignedTaskRequest, pin: Pin) -> Vec<Record> {
+        let record = Record::Request(id, Box::new(request.clone()), self.now);
         self.metrics.tasks_accepted += 1;
-        self.restore_request(id, request, self.now);
+        self.hold_component(request.request.service, request.request.height, &pin);
+        self.open_task(id, request, Some(pin), self.now);
         self.settle_task(id);
-        self.advance_round(id);
+        self.early.set_ready(id);
         self.act(Action::Notify(Notice::TaskAccepted(id)));
-        records
+        vec![record]
     }
 
     pub(crate) fn restore_request(
@@ -311,16 +373,34 @@ impl Node {
         request: SignedTaskRequest,
         at: Timestamp,
     ) {
-        let valid_until = request.request.valid_until;
-        let task = self.tasks.entry(id).or_insert_with(|| Task::new(None, at));
-        // An attestation may have come before: from here on the task is the request's.
-        self.open.remove(&(task.timeline.accepted, id));
-        task.timeline.accepted = at;
-        task.request = Some(request);
-        task.orphan_of = None;
-        if task.certificate.is_none() {
-            self.open.insert((at, id));
-            self.set_timer(valid_until, Timer::Expire(id));
+        let (service, height) = (request.request.service, request.request.height);
+        let pin = if height <= self.tip_height() { self.pin(service, height).ok() } else { None };
+        if !self.tasks.contains_key(&id) {
+            self.open_task(id, request, pin, at);
+        }
+    }
+
+    fn open_task(
+        &mut self,
+        id: TaskId,
+        request: SignedTaskRequest,
+        pin: Option<Pin>,
+        at: Timestamp,
+    ) {
+        self.set_timer(request.request.valid_until, Timer::Expire(id));
+        self.open.insert((at, id));
+        self.tasks.insert(id, Task::new(request, pin, at));
+    }
+
+    /// Forgets the open tasks of which it isn't known any more what they're pinned to: nobody's signature on them can be
+    /// checked here.
+    pub(crate) fn drop_unpinned(&mut self) {
+        let is_pinned = |id: &TaskId| self.tasks.get(id).is_some_and(|task| task.pin.is_some());
+        let unpinned: Vec<_> = self.open.iter().filter(|(_, id)| !is_pinned(id)).copied().collect();
+        for (at, id) in unpinned {
+            self.open.remove(&(at, id));
+            self.tasks.remove(&id);
+            self.early.give_up(id);
         }
     }
 
@@ -328,17 +408,7 @@ impl Node {
         let Some(task) = self.tasks.get_mut(&id).filter(|t| t.status() == TaskStatus::Open) else {
             return;
         };
-        let due = match &task.request {
-            Some(request) => request.request.valid_until <= self.now,
-            None => task.timeline.accepted + ORPHAN_LIFE <= self.now,
-        };
-        if !due {
-            return;
-        }
-        if task.request.is_none() {
-            self.open.remove(&(task.timeline.accepted, id));
-            self.rounds.release(&task.round);
-            self.tasks.remove(&id);
+        if task.request.request.valid_until > self.now {
             return;
         }
         task.expired = true;
@@ -351,6 +421,9 @@ impl Node {
     fn end(&mut self, id: TaskId) {
         let Some(task) = self.tasks.get(&id) else { return };
         if self.open.remove(&(task.timeline.accepted, id)) {
+            if let Some(pin) = task.pin.clone() {
+                self.release_component(task.service(), &pin);
+            }
             self.ended.push_back(id);
             self.close_round(id);
         }
@@ -368,10 +441,14 @@ impl Node {
     pub(crate) fn resume_tasks(&mut self) {
         let open: Vec<TaskId> = self.open.iter().map(|(_, id)| *id).collect();
         for id in open {
-            match self.tasks.get(&id).and_then(|task| task.own.as_ref()) {
+            let Some(task) = self.tasks.get(&id) else { continue };
+            if let Some(pin) = task.pin.clone() {
+                self.hold_component(task.service(), task.request.request.height, &pin);
+            }
+            match self.tasks.get(&id).and_then(|task| task.own.as_ref()).map(|(_, digest)| *digest)
+            {
                 // The signing store answers a repeated question with the same signature.
-                Some((_, digest)) if self.me.is_some() => self.act(Action::Sign(id, *digest)),
-                Some(_) => {}
+                Some(digest) => self.sign(id, digest),
                 None => {
                     self.settle_task(id);
                     self.sign_observation(id);
@@ -394,8 +471,16 @@ impl Node {
         }
     }
 
-    /// A service's status changed: its tasks can be run, or never will be here.
-    pub(crate) fn settle_tasks_of(&mut self, service: lamina_types::ServiceId) {
+    /// Has an outcome signed, if this node is one of the task's operators.
+    fn sign(&mut self, id: TaskId, outcome: Digest) {
+        let pin = self.tasks.get(&id).and_then(|task| task.pin.as_ref());
+        if let Some(signer) = pin.and_then(Pin::signer) {
+            self.act(Action::Sign(id, outcome, signer));
+        }
+    }
+
+    /// A component's status changed: the tasks that are pinned to its manifest can be run, or never will be here.
+    pub(crate) fn settle_tasks_of(&mut self, service: ServiceId, manifest: Digest) {
         let waiting: Vec<TaskId> = self
             .open
             .iter()
@@ -403,7 +488,8 @@ impl Node {
             .filter(|id| {
                 self.tasks.get(id).is_some_and(|task| {
                     task.stage == Stage::WaitsForService
-                        && task.request.as_ref().is_some_and(|r| r.request.service == service)
+                        && task.service() == service
+                        && task.pin.as_ref().is_some_and(|pin| pin.manifest == manifest)
                 })
             })
             .collect();
@@ -415,14 +501,14 @@ impl Node {
 
     /// Decides what becomes of a task that isn't run yet.
     fn settle_task(&mut self, id: TaskId) {
-        let (Some(task), Some(_)) = (self.tasks.get_mut(&id), self.me) else { return };
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        let Some(pin) = task.pin.as_ref().filter(|pin| pin.me.is_some()) else { return };
         if task.status() != TaskStatus::Open || task.own.is_some() {
             return;
         }
-        let Some(request) = &task.request else { return };
-        let service = self.services.get(&request.request.service);
-        let is_oracle = service.is_some_and(|s| s.registration.manifest.oracle.is_some());
-        match service.map(|service| &service.status) {
+        let is_oracle = pin.is_oracle;
+        let service = self.services.get(&task.service());
+        match service.and_then(|service| service.status(&pin.manifest)) {
             Some(ServiceStatus::Ready) if task.round.is_observed() => {
                 task.stage = Stage::Gathering;
             }
@@ -462,13 +548,15 @@ impl Node {
     fn start(&mut self, id: TaskId, stage: Stage) -> Option<Execution> {
         let open = |task: &&mut Task| task.status() == TaskStatus::Open;
         let task = self.tasks.get_mut(&id).filter(open)?;
-        let (Stage::Queued, Some(request)) = (&task.stage, &task.request) else { return None };
+        let (Stage::Queued, Some(pin)) = (&task.stage, &task.pin) else { return None };
+        let request = &task.request.request;
         let execution = Execution {
             task: id,
-            service: request.request.service,
-            input: request.request.input.clone(),
-            height: request.request.height,
-            observations: task.round.input(&self.set),
+            service: request.service,
+            manifest: pin.manifest,
+            input: request.input.clone(),
+            height: request.height,
+            observations: task.round.input(&pin.set),
         };
         task.stage = stage;
         task.timeline.started.get_or_insert(self.now);
@@ -491,7 +579,7 @@ impl Node {
                 if dissents {
                     self.notice_dissent(id);
                 } else if open {
-                    self.act(Action::Sign(id, digest));
+                    self.sign(id, digest);
                 }
             }
             Err(reason) => {
@@ -536,19 +624,18 @@ impl Node {
         &self,
         attestation: &Attestation,
     ) -> Result<(), Result<Verdict, Offence>> {
+        let Some(task) = self.tasks.get(&attestation.task) else { return Err(Ok(Verdict::Ignore)) };
+        let Some(pin) = &task.pin else { return Err(Ok(Verdict::Ignore)) };
         let operator = attestation.operator;
-        if attestation.epoch != self.set.epoch() || self.set.get(operator).is_none() {
+        if attestation.epoch != pin.set.epoch() || pin.set.get(operator).is_none() {
             return Err(Err(Offence::OutOfBounds));
         }
-        match self.tasks.get(&attestation.task) {
-            // Enough is known: a late signature isn't worth its check.
-            Some(task) if task.status() != TaskStatus::Open => Err(Ok(Verdict::Ignore)),
-            Some(task) if task.collector.contains(operator, &attestation.outcome) => {
-                Err(Ok(Verdict::Ignore))
-            }
-            None if self.has_no_room_for_orphan_of(operator) => Err(Ok(Verdict::Ignore)),
-            Some(_) | None => Ok(()),
+        // Enough is known: a late signature isn't worth its check.
+        let is_open = task.status() == TaskStatus::Open;
+        if !is_open || task.collector.contains(operator, &attestation.outcome) {
+            return Err(Ok(Verdict::Ignore));
         }
+        Ok(())
     }
 
     /// Checks what waits, those on one outcome together.
@@ -558,9 +645,26 @@ impl Node {
             let (task, outcome) = (pending.attestation.task, pending.attestation.outcome);
             groups.entry((task, outcome)).or_default().push(pending);
         }
-        for ((task, _), group) in groups {
+        for ((task, _), mut group) in groups {
+            // A peer that's banned meanwhile costs no more signature checks.
+            group.retain(|pending| {
+                let is_heard = self.score(&pending.from) > BAN_THRESHOLD;
+                if !is_heard && let Some(delivery) = pending.delivery {
+                    self.judge(delivery, Topic::Attestations, Verdict::Ignore);
+                }
+                is_heard
+            });
+            if group.is_empty() {
+                continue;
+            }
             let attestations: Vec<_> = group.iter().map(|p| p.attestation.clone()).collect();
-            let set = self.set.clone();
+            let Some(set) = self.tasks.get(&task).and_then(Task::set) else {
+                // It was open, and is forgotten already.
+                group.iter().filter_map(|p| p.delivery).for_each(|delivery| {
+                    self.judge(delivery, Topic::Attestations, Verdict::Ignore);
+                });
+                continue;
+            };
             let verified = verify_attestations(&set, &attestations, &mut self.rng);
             self.metrics.attestation_batches += 1;
             for (pending, verified) in group.into_iter().zip(verified) {
@@ -569,8 +673,7 @@ impl Node {
                     continue;
                 };
                 self.metrics.attestations_verified += 1;
-                let operator = pending.attestation.operator;
-                let verdict = self.insert_attestation(pending.from, operator, task, verified);
+                let verdict = self.insert_attestation(task, verified);
                 if let Some(delivery) = pending.delivery {
                     self.judge(delivery, Topic::Attestations, verdict);
                 }
@@ -590,20 +693,11 @@ impl Node {
 
     fn insert_attestation(
         &mut self,
-        from: PeerKey,
-        operator: OperatorIndex,
         id: TaskId,
         attestation: lamina_certificate::VerifiedAttestation,
     ) -> Verdict {
-        if !self.tasks.contains_key(&id) {
-            if self.has_no_room_for_orphan_of(operator) {
-                self.metrics.dropped_full += 1;
-                return Verdict::Ignore;
-            }
-            self.add_orphan(id, Some(operator));
-            self.ask_for_task(from, id);
-        }
-        let task = self.tasks.get_mut(&id).expect("inserted above");
+        let Some(task) = self.tasks.get_mut(&id) else { return Verdict::Ignore };
+        let operator = attestation.get().operator;
         match task.collector.insert(attestation) {
             Inserted::New => Verdict::Accept,
             Inserted::Equivocation => {
@@ -620,11 +714,13 @@ impl Node {
         let Some(task) = self.tasks.get(&id).filter(|task| task.certificate.is_none()) else {
             return;
         };
-        let Some(certificate) = task.collector.certify(&self.set) else { return };
+        let me = task.me();
+        let certificate = task.set().and_then(|set| task.collector.certify(&set));
+        let Some(certificate) = certificate else { return };
         let signers: Vec<_> = certificate.get().signers.iter().collect();
         self.complete(id, certificate);
         // The first signer after a point that the task's identifier gives publishes at once, the others in turn.
-        if let Some(me) = self.me {
+        if let Some(me) = me {
             let start = usize::from(id.0[0]) % signers.len();
             let place = signers.iter().position(|i| *i == me).unwrap_or(signers.len());
             let rank = (place + signers.len() - start) % signers.len().max(1);
@@ -656,29 +752,23 @@ impl Node {
         self.accept_certificate(certificate)?;
         let Some(task) = self.tasks.get_mut(&id) else { return Ok(Verdict::Ignore) };
         task.spread = true;
-        let (lacks_request, lacks_outcome) = (task.request.is_none(), task.lacks_outcome());
-        if lacks_request {
-            self.ask_for_task(from, id);
-        }
-        if lacks_outcome {
+        if task.lacks_outcome() {
             self.ask_for_outcome(from, id);
         }
         Ok(Verdict::Accept)
     }
 
-    /// Takes a certificate if it holds, of a task that's known or not.
+    /// Takes a certificate if it holds.
     pub(crate) fn accept_certificate(
         &mut self,
         certificate: TaskCertificate,
     ) -> Result<(), Offence> {
         let id = certificate.task;
-        if certificate.epoch != self.set.epoch() {
+        let Some(set) = self.tasks.get(&id).and_then(Task::set) else { return Ok(()) };
+        if certificate.epoch != set.epoch() {
             return Err(Offence::OutOfBounds);
         }
-        let verified = certificate.verify(&self.set).map_err(|_| Offence::WrongSignature)?;
-        if !self.tasks.contains_key(&id) {
-            self.add_orphan(id, None);
-        }
+        let verified = certificate.verify(&set).map_err(|_| Offence::WrongSignature)?;
         if self.tasks.get(&id).is_some_and(|task| task.certificate.is_none()) {
             self.complete(id, verified);
         }
@@ -694,13 +784,10 @@ impl Node {
             // Its outcome is asked for instead: others have run it.
             task.stage = Stage::Idle;
         }
-        let (dissents, has_request) = (task.dissents(), task.request.is_some());
+        let dissents = task.dissents();
         self.metrics.tasks_certified += 1;
         self.end(id);
-        if has_request {
-            let record = Record::Certificate(Box::new(certificate.clone()), self.now);
-            self.store(vec![record], None);
-        }
+        self.store(vec![Record::Certificate(Box::new(certificate.clone()), self.now)], None);
         self.act(Action::Notify(Notice::TaskCertified(id, Box::new(certificate))));
         if dissents {
             self.notice_dissent(id);
@@ -731,27 +818,7 @@ impl Node {
             return false;
         }
         task.fetched = Some(outcome.clone());
-        if task.request.is_some() {
-            self.store(vec![Record::Outcome(id, Box::new(outcome))], None);
-        }
+        self.store(vec![Record::Outcome(id, Box::new(outcome))], None);
         true
-    }
-
-    /// A task of which only attestations or a certificate are known.
-    pub(crate) fn add_orphan(&mut self, id: TaskId, of: Option<OperatorIndex>) {
-        let mut task = Task::new(None, self.now);
-        task.orphan_of = of;
-        self.tasks.insert(id, task);
-        self.open.insert((self.now, id));
-        self.set_timer(self.now + ORPHAN_LIFE, Timer::Expire(id));
-    }
-
-    pub(crate) fn has_no_room_for_orphan_of(&self, operator: OperatorIndex) -> bool {
-        let of_operator = |(_, id): &&(Timestamp, TaskId)| {
-            self.tasks.get(id).is_some_and(|task| task.orphan_of == Some(operator))
-        };
-        // Orphans are rare: the count is only taken where there may be too many.
-        self.open.len() >= self.config.orphans_per_operator_max
-            && self.open.iter().filter(of_operator).count() >= self.config.orphans_per_operator_max
     }
 }

@@ -2,8 +2,8 @@
 
 use lamina_certificate::SignerBitmap;
 use lamina_types::{
-    Address, Digest, Manifest, ObservationValue, OperatorIndex, Outcome, PeerKey, ServiceId,
-    TaskId, TaskRequest, Timestamp,
+    Address, Digest, Height, Manifest, ObservationValue, OperatorIndex, Outcome, PeerKey,
+    ServiceId, TaskId, TaskRequest, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 
@@ -41,25 +41,26 @@ pub struct TaskView {
     pub id: TaskId,
     /// How far it is.
     pub status: TaskStatus,
-    /// What was asked for; absent while only attestations are known.
+    /// What was asked for.
     pub request: Option<TaskRequest>,
     /// The certified outcome; before that, this node's own.
     pub outcome: Option<Outcome>,
     /// The certified digest; before that, this node's own.
     pub outcome_digest: Option<Digest>,
-    /// What the outcome costs, in units of [`lamina_types::Price`]; absent without outcome, request or service.
+    /// What the outcome costs, in units of [`lamina_types::Price`]; absent without outcome, or where the service as of the
+    /// task's height isn't known any more.
     pub price: Option<u64>,
     /// Why this node doesn't attest.
     pub abstention: Option<Abstention>,
     /// Whether this node came to another outcome than the certified one.
     pub dissent: bool,
-    /// Who attested, whatever the outcome.
+    /// Who attested, whatever the outcome, of the operators that serve the service as of the task's height.
     pub signers: SignerBitmap,
-    /// Who didn't.
+    /// Who of them didn't, with places in that set; none where it isn't known any more.
     pub missing: Vec<OperatorView>,
     /// The attested outcomes with the stake behind them, in gwei.
     pub outcomes: Vec<(Digest, u64)>,
-    /// What a certificate needs more than, in gwei.
+    /// What a certificate needs more than, in gwei; 0 where the set isn't known any more.
     pub quorum_gwei: u64,
     /// What operators observed, of an oracle's task: all that's here while it's open, then what was reduced, as long as the
     /// node remembers it. Left out where tasks are listed.
@@ -95,7 +96,7 @@ pub struct OperatorView {
     pub address: Address,
     /// Its node's key.
     pub peer_key: PeerKey,
-    /// Its stake, in gwei.
+    /// Its stake in that set, in gwei.
     pub stake_gwei: u64,
     /// Whether this node is connected to it, or is it.
     pub connected: bool,
@@ -120,9 +121,15 @@ pub enum ServiceStatus {
 pub struct ServiceView {
     /// Its identifier.
     pub id: ServiceId,
-    /// Its manifest.
+    /// Its newest manifest.
     pub manifest: Manifest,
     /// Whether this node can run it.
     #[serde(flatten)]
     pub status: ServiceStatus,
+    /// Whether it takes no requests.
+    pub paused: bool,
+    /// The checkpoint that brought the newest of what's said here.
+    pub height: Height,
+    /// How many operators serve it.
+    pub operators: u16,
 }

@@ -134,7 +134,6 @@ fn a_node_that_missed_a_task_altogether_gets_its_record() {
             Record::Request(id, ..) => drop(known.insert(*id)),
             Record::Outcome(id, _) | Record::Observation(id, _) => assert!(known.contains(id)),
             Record::Certificate(certificate, _) => assert!(known.contains(&certificate.get().task)),
-            Record::Service(..) => {}
         }
     }
     assert_eq!(known.len(), 40);
@@ -179,7 +178,7 @@ fn commands_that_cannot_be_done_say_why() {
     network.submit(0, service, 1);
     let replies = &network.hosts[0].replies;
     assert_eq!(replies[0], Err(CommandError::UnknownService(unknown)));
-    assert_eq!(replies[2], Err(CommandError::Full { what: "open tasks", max: 0 }));
+    assert_eq!(replies[1], Err(CommandError::Full { what: "open tasks", max: 0 }));
 }
 
 #[test]

@@ -209,7 +209,7 @@ fn a_set_before_its_turn_waits() {
 fn an_observer_that_says_two_things_is_noticed_and_one_thing_counts() {
     let (mut network, service) = oracle();
     network.kill(3);
-    let task = network.submit(0, service, 1);
+    let task = submit_ranked(&mut network, 0, service, 3, 0);
     let (warm, cold) =
         (network.observe(3, task, "23 degrees"), network.observe(3, task, "-273 degrees"));
     assert_eq!(send(&mut network, 0, observation(&warm)), Verdict::Accept);
@@ -244,16 +244,19 @@ fn what_all_of_an_observers_tasks_take_is_bounded_and_given_back() {
     let mut network = Network::down(4);
     network.config.observation_bytes_per_operator_max = 600;
     network.start(0);
-    network.run();
-    let said: Vec<_> = (1..=4).map(|i| network.observe(3, TaskId([i; 32]), "23 degrees")).collect();
+    let service = network.deploy_oracle(0);
+    let tasks: Vec<TaskId> = (1..=4).map(|nonce| network.submit(0, service, nonce)).collect();
+    let said: Vec<_> = tasks.iter().map(|task| network.observe(3, *task, "23 degrees")).collect();
     let verdicts: Vec<_> =
         said[..3].iter().map(|said| send(&mut network, 0, observation(said))).collect();
     assert_eq!(verdicts, [Verdict::Accept, Verdict::Accept, Verdict::Ignore]);
     assert_eq!(network.node(0).metrics().dropped_full, 1);
-    // Nobody asks for these tasks: they are forgotten, and there's room again.
-    network.pass(Duration::from_secs(601));
+    // Nobody certifies these tasks: they expire, and there's room again.
+    network.pass(Duration::from_secs(3601));
     assert_eq!(network.node(0).load().0, 0);
-    assert_eq!(send(&mut network, 0, observation(&said[3])), Verdict::Accept);
+    let task = network.submit(0, service, 5);
+    let said = network.observe(3, task, "23 degrees");
+    assert_eq!(send(&mut network, 0, observation(&said)), Verdict::Accept);
 }
 
 #[test]
@@ -263,11 +266,14 @@ fn observations_ahead_of_their_request_count_when_it_comes() {
     let service = network.deploy_oracle(0);
     let request = network.request(service, 1).request;
     let task = request.task_id(&network.genesis.chain_id);
+    let mut deliveries = Vec::new();
     for operator in 1..4 {
-        let said = seen_by(&network, operator, task);
-        assert_eq!(send(&mut network, 0, observation(&said)), Verdict::Accept);
+        let (topic, bytes) = observation(&seen_by(&network, operator, task));
+        deliveries.push(network.send(0, 3, topic, bytes));
     }
+    assert!(network.hosts[0].verdicts.is_empty());
     network.submit(0, service, 1);
+    assert!(deliveries.iter().all(|id| network.hosts[0].verdicts[id] == Verdict::Accept));
     assert_eq!(network.task(0, &task).observations.len(), 4);
     network.pass(LONG);
     assert_eq!(network.hosts[0].signed.len(), 1);
@@ -419,14 +425,7 @@ fn lost_gossip_costs_time_only() {
 
 #[test]
 fn a_follower_keeps_what_was_observed() {
-    let mut network = Network::new(5);
-    // The fifth machine isn't an operator: the set is of the first four.
-    network.genesis.operators.truncate(4);
-    network.set = std::sync::Arc::new(network.genesis.operator_set().unwrap());
-    (0..5).for_each(|index| {
-        network.kill(index);
-        network.hosts[index].records.clear();
-    });
+    let mut network = Network::down_with(4, 1);
     (0..5).for_each(|index| network.start(index));
     network.run();
     let service = network.deploy_oracle(0);

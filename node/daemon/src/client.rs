@@ -6,8 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use lamina_certificate::Genesis;
 use lamina_types::{
-    Canonical, Digest, OperationId, ServiceId, ServiceRegistration, SignedOperation,
-    SignedTaskRequest, TaskId,
+    Canonical, Digest, Height, OperationId, SignedOperation, SignedTaskRequest, TaskId,
 };
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
@@ -61,15 +60,6 @@ impl Client {
         self.json(request.timeout(UPLOAD_MAX)).await.map(drop)
     }
 
-    pub(crate) async fn create_service(
-        &self,
-        registration: &ServiceRegistration,
-    ) -> anyhow::Result<ServiceId> {
-        let request = self.request(Method::POST, "/v1/services").body(registration.to_bytes());
-        let answer = self.json(request).await?;
-        serde_json::from_value(answer["id"].clone()).context("the node's answer")
-    }
-
     pub(crate) async fn submit_task(&self, request: &SignedTaskRequest) -> anyhow::Result<TaskId> {
         let request = self.request(Method::POST, "/v1/tasks").body(request.to_bytes());
         let answer = self.json(request).await?;
@@ -95,6 +85,12 @@ impl Client {
         let request = self.request(Method::POST, "/v1/operations").body(signed.to_bytes());
         let answer = self.json(request).await?;
         serde_json::from_value(answer["id"].clone()).context("the node's answer")
+    }
+
+    /// The latest checkpoint's height at the node.
+    pub(crate) async fn height(&self) -> anyhow::Result<Height> {
+        let view = self.get("/v1/ledger").await?;
+        serde_json::from_value(view["height"].clone()).context("the node's answer has no height")
     }
 
     /// An operation, after it's final or the wait ended.

@@ -257,6 +257,11 @@ impl Choice {
         last.is_some_and(|switch| switch.serves)
     }
 
+    /// The checkpoints in which it changed its mind, as far as that's remembered.
+    pub fn heights(&self) -> impl Iterator<Item = Height> {
+        self.switches.iter().map(|switch| switch.height)
+    }
+
     /// Of two switches in one checkpoint only the later one counts. What happened before the oldest height that matters is
     /// forgotten, but for what it came to.
     fn switch(&mut self, height: Height, serves: bool) -> Result<(), Refusal> {
@@ -272,6 +277,26 @@ impl Choice {
         }
         Ok(())
     }
+}
+
+/// The service that a key of the state is about, if it says who serves one.
+#[must_use]
+pub fn service_of(key: &[u8]) -> Option<ServiceId> {
+    key.strip_prefix(CHOICES)?.first_chunk().copied().map(ServiceId)
+}
+
+/// The first checkpoints of all epochs that are known.
+///
+/// # Errors
+/// [`StorageError`].
+pub fn epoch_starts(scope: &Scope<'_>) -> Result<Vec<Height>, StorageError> {
+    let keys = scope.range(STARTS, None, usize::MAX)?.into_iter().map(|(key, _)| key);
+    keys.map(|key| {
+        let inverted = key[STARTS.len()..].try_into().map(u64::from_be_bytes);
+        let height = inverted.map(|inverted| Height(u64::MAX - inverted));
+        height.map_err(|_| StorageError(format!("key {}", hex::encode(&key))))
+    })
+    .collect()
 }
 
 /// The keys that an account registered, or that it has in the newest set of the genesis file.

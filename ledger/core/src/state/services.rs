@@ -148,6 +148,28 @@ pub fn services(
     scope.range(RECORDS, after.as_deref(), limit)?.into_iter().map(decode).collect()
 }
 
+/// The service that a key of the state is about, if it's one of this module's.
+#[must_use]
+pub fn service_of(key: &[u8]) -> Option<ServiceId> {
+    let rest = key.strip_prefix(RECORDS).or_else(|| key.strip_prefix(MANIFESTS))?;
+    rest.first_chunk().copied().map(ServiceId)
+}
+
+/// The checkpoints that changed a service's manifest, the latest first.
+///
+/// # Errors
+/// [`StorageError`].
+pub fn manifest_heights(scope: &Scope<'_>, id: ServiceId) -> Result<Vec<Height>, StorageError> {
+    let prefix = [MANIFESTS, &id.0].concat();
+    let keys = scope.range(&prefix, None, usize::MAX)?.into_iter().map(|(key, _)| key);
+    keys.map(|key| {
+        let inverted = key[prefix.len()..].try_into().map(u64::from_be_bytes);
+        let height = inverted.map(|inverted| Height(u64::MAX - inverted));
+        height.map_err(|_| StorageError(format!("service {}", hex::encode(&key))))
+    })
+    .collect()
+}
+
 /// Who may update the service; `None` if there's no such service, [`NOBODY`] if only votes may.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ use lamina_ledger::state::accounts::Accounts;
 use lamina_ledger::state::bank::{self, Holder};
 use lamina_ledger::state::{
     CLAIMS_KEY, CheckpointInput, Env, Executed, Machine, Module, Origin, Receipt, Refusal, Scope,
-    Stop, results,
+    Stop, Writes, results,
 };
 use lamina_ledger::testing::MemoryState;
 use lamina_ledger::{StateReader, StorageError};
@@ -61,6 +61,7 @@ impl Network {
             epoch: EpochNumber(0),
             ethereum: EthereumBlock::default(),
             operations: operations.iter().map(named).collect(),
+            system: Writes::new(),
         }
     }
 
@@ -322,7 +323,7 @@ impl Module for Recorder {
         }
     }
 
-    fn genesis(&self, scope: &mut Scope<'_>, genesis: &Genesis) -> Result<(), StorageError> {
+    fn genesis(&self, scope: &mut Scope<'_>, genesis: &Genesis) -> Result<(), Stop> {
         scope.write(b"recorder/deposits".to_vec(), &(genesis.ledger.deposits.len() as u64));
         Ok(())
     }

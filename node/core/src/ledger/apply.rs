@@ -67,7 +67,7 @@ pub(super) fn history_nodes(mut history: Mmr, header: &HeaderId) -> Vec<(u64, Di
     nodes.map(|(position, node)| (position.number(), node)).collect()
 }
 
-fn final_change(change: VerifiedChange) -> FinalChange {
+pub(super) fn final_change(change: VerifiedChange) -> FinalChange {
     let operations = change.operation_ids().to_vec();
     FinalChange { id: change.id(), change: change.into_change(), operations }
 }

@@ -12,6 +12,7 @@ mod apply;
 mod consensus;
 mod epochs;
 mod outbox;
+mod registry;
 mod start;
 mod submit;
 mod sync;
@@ -35,7 +36,7 @@ use lamina_types::{
 };
 use rand_chacha::ChaCha20Rng;
 
-use crate::{CommandError, Notice, Reply};
+use crate::{CheckpointView, CommandError, Notice, Reply};
 use apply::{Decision, Evaluation};
 use consensus::Judgement;
 use epochs::Epochs;
@@ -43,9 +44,10 @@ use outbox::Outbox;
 use sync::Peer;
 
 pub use apply::{Commitment, Evaluated};
+pub use registry::Registry;
 pub use start::{LedgerStart, Restored, genesis_checkpoint};
 pub(crate) use sync::LedgerQuestion;
-pub use sync::SnapshotProgress;
+pub use sync::{SnapshotPart, SnapshotProgress};
 pub use view::LedgerView;
 
 /// Bounds and intervals of a node's ledger.
@@ -189,6 +191,8 @@ pub(crate) enum LedgerAction {
     Charge(PeerKey, Offence),
     Reply(u64, Result<Reply, CommandError>),
     Notify(Notice),
+    /// Tell the tasks what a checkpoint changed.
+    View(Box<CheckpointView>),
     Work(LedgerWork),
 }
 
@@ -223,10 +227,10 @@ pub enum LedgerWork {
     },
     /// Take a part of a snapshot; answered by [`LedgerEvent::Restored`].
     Restore {
-        /// The snapshot's checkpoint.
-        checkpoint: Box<Checkpoint>,
-        /// The part, as a peer sent it.
-        part: Vec<u8>,
+        /// The snapshot's checkpoint, whose certificate holds.
+        checkpoint: Box<(Checkpoint, Cut)>,
+        /// The part.
+        part: SnapshotPart,
     },
     /// Stop the node: it can't go on without lying.
     Halt(String),
@@ -245,6 +249,8 @@ pub enum LedgerEvent {
         receipts: Vec<Receipt>,
         /// When the state has something to do by itself.
         next_timer: Option<Timestamp>,
+        /// What tasks need of it ([`Registry::changed`]).
+        view: Box<CheckpointView>,
     },
     /// A [`LedgerWork::Precheck`] is done.
     Prechecked(u64, Result<(), Refusal>),
@@ -284,7 +290,8 @@ impl Ledger {
         match event {
             LedgerEvent::Stored(id) => self.stored(id),
             LedgerEvent::Evaluated(id, evaluated) => self.evaluated(id, *evaluated),
-            LedgerEvent::Committed { receipts, next_timer } => {
+            LedgerEvent::Committed { receipts, next_timer, view } => {
+                self.act(LedgerAction::View(view));
                 self.committed(&receipts, next_timer);
             }
             LedgerEvent::Prechecked(id, result) => self.prechecked(id, result),

@@ -21,7 +21,8 @@ use rand_core::SeedableRng as _;
 use super::apply::history_nodes;
 use super::epochs::Epochs;
 use super::outbox::Outbox;
-use super::{Ledger, LedgerConfig, LedgerMetrics, Tip};
+use super::{Ledger, LedgerAction, LedgerConfig, LedgerMetrics, Registry, Tip};
+use crate::CheckpointView;
 
 /// What a ledger begins with.
 pub struct LedgerStart {
@@ -58,6 +59,8 @@ pub struct Restored {
     pub volumes: Vec<(BookId, FinalVolume)>,
     /// The first moment at which the state has something to do by itself.
     pub next_timer: Option<Timestamp>,
+    /// What tasks need of it ([`Registry::all`]).
+    pub view: CheckpointView,
 }
 
 impl Restored {
@@ -65,11 +68,12 @@ impl Restored {
     ///
     /// # Errors
     /// [`StorageError`].
-    pub fn read(reader: &impl StateReader) -> Result<Self, StorageError> {
+    pub fn read(reader: &impl StateReader, registry: &Registry) -> Result<Self, StorageError> {
         Ok(Self {
             history: system::history(reader)?,
             volumes: system::books(reader)?,
             next_timer: next_timer(reader)?,
+            view: registry.all(reader)?,
         })
     }
 }
@@ -191,6 +195,7 @@ impl Ledger {
         self.judgements.clear();
         self.decision = None;
         self.started = false;
+        self.act(LedgerAction::View(Box::new(restored.view)));
     }
 
     fn resume_changes(&mut self, mut changes: Vec<VerifiedChange>) {

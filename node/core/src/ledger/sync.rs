@@ -6,12 +6,15 @@
 use std::time::Duration;
 
 use lamina_certificate::Checkpoint;
+use lamina_ledger::FinalChange;
+use lamina_ledger::book::verify_with;
 use lamina_p2p::{
     CHANGE_REFS_MAX, CHANGES_MAX, ChangeRef, LaneRange, LedgerStatus, Offence, Request, Response,
 };
 use lamina_types::{Change, Cut, Digest, Height, List, PeerKey, Timestamp};
 use rand_core::Rng as _;
 
+use super::apply::final_change;
 use super::start::Restored;
 use super::{Ledger, LedgerAction, LedgerWork, Tip};
 use crate::Notice;
@@ -48,19 +51,29 @@ impl Peer {
 /// A snapshot on its way.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
-    checkpoint: Checkpoint,
+    checkpoint: (Checkpoint, Cut),
     from: PeerKey,
-    after: Option<Digest>,
+}
+
+/// What a snapshot is made of.
+#[derive(Debug)]
+pub enum SnapshotPart {
+    /// A part of the state, as a peer sent it.
+    State(Vec<u8>),
+    /// Final changes of the volumes that are open by the state; signed by their authors.
+    Changes(Vec<FinalChange>),
 }
 
 /// What became of a snapshot's part.
 #[derive(Debug)]
 pub enum SnapshotProgress {
-    /// It holds; the next part begins after this key's hash.
-    After(Digest),
-    /// The state is complete.
+    /// It holds; the next part of the state comes after this key's hash.
+    After(Option<Digest>),
+    /// The state is complete. Of the open volumes, this is missing.
+    Lacks(Vec<LaneRange>),
+    /// All is there, and the node goes on from it.
     Complete(Box<Restored>),
-    /// It doesn't belong to the state.
+    /// It doesn't belong to the checkpoint.
     Wrong,
 }
 
@@ -170,10 +183,8 @@ impl Ledger {
             ) => self.handle_changes(from, list.into_vec()),
             (LedgerQuestion::Snapshot(..), Some(Response::Snapshot(part))) => {
                 match (part, &self.snapshot) {
-                    (Some(part), Some(snapshot)) => {
-                        let (checkpoint, part) = (snapshot.checkpoint.clone(), part.into_vec());
-                        let checkpoint = Box::new(checkpoint);
-                        self.work(LedgerWork::Restore { checkpoint, part });
+                    (Some(part), Some(_)) => {
+                        self.restore(SnapshotPart::State(part.into_vec()));
                     }
                     // The peer keeps that state no longer: from a later one, then.
                     _ => self.snapshot = None,
@@ -187,12 +198,17 @@ impl Ledger {
 
     /// A part of a snapshot was looked at.
     pub(super) fn restored(&mut self, progress: SnapshotProgress) {
-        let Some(snapshot) = &mut self.snapshot else { return };
-        let (from, height) = (snapshot.from, snapshot.checkpoint.header.height);
+        let Some(snapshot) = &self.snapshot else { return };
+        let (from, header) = (snapshot.from, snapshot.checkpoint.0.header.clone());
+        let height = header.height;
         match progress {
             SnapshotProgress::After(after) => {
-                snapshot.after = Some(after);
-                self.ask(from, LedgerQuestion::Snapshot(height, Some(after)));
+                self.ask(from, LedgerQuestion::Snapshot(height, after));
+            }
+            SnapshotProgress::Lacks(ranges) => {
+                for ranges in ranges.chunks(CHANGE_REFS_MAX) {
+                    self.ask(from, LedgerQuestion::Lanes(ranges.to_vec()));
+                }
             }
             SnapshotProgress::Wrong => {
                 self.snapshot = None;
@@ -200,7 +216,6 @@ impl Ledger {
                 self.catch_up();
             }
             SnapshotProgress::Complete(restored) => {
-                let header = snapshot.checkpoint.header.clone();
                 let id = header.id(&self.context.chain);
                 self.snapshot = None;
                 self.first = Height(height.0 + 1);
@@ -279,7 +294,7 @@ impl Ledger {
             expected = Height(height.0 + 1);
             let next = Height(self.tip.header.height.0 + 1);
             if height.0 > next.0 + self.ahead.len() as u64 + 1 {
-                self.begin_snapshot(from, checkpoint);
+                self.begin_snapshot(from, (checkpoint, cut));
                 return;
             }
             let follows = self.ahead.back().map_or(next, |(c, _)| Height(c.header.height.0 + 1));
@@ -291,14 +306,36 @@ impl Ledger {
         self.catch_up();
     }
 
-    fn begin_snapshot(&mut self, from: PeerKey, checkpoint: Checkpoint) {
-        let height = checkpoint.header.height;
+    fn begin_snapshot(&mut self, from: PeerKey, checkpoint: (Checkpoint, Cut)) {
+        let height = checkpoint.0.header.height;
         self.started = false;
-        self.snapshot = Some(Snapshot { checkpoint, from, after: None });
+        self.snapshot = Some(Snapshot { checkpoint, from });
         self.ask(from, LedgerQuestion::Snapshot(height, None));
     }
 
+    fn restore(&mut self, part: SnapshotPart) {
+        let Some(snapshot) = &self.snapshot else { return };
+        let checkpoint = Box::new(snapshot.checkpoint.clone());
+        self.work(LedgerWork::Restore { checkpoint, part });
+    }
+
+    /// Changes that were asked for while a snapshot is on its way belong to it.
+    fn restore_changes(&mut self, from: PeerKey, list: Vec<Change>) {
+        let mut changes = Vec::with_capacity(list.len());
+        for change in list {
+            // The author's signature is what counts: the lane's end stands in the state.
+            let Ok(change) = verify_with(change, &self.context, &|_, _| true) else {
+                return self.act(LedgerAction::Charge(from, Offence::WrongSignature));
+            };
+            changes.push(final_change(change));
+        }
+        self.restore(SnapshotPart::Changes(changes));
+    }
+
     fn handle_changes(&mut self, from: PeerKey, list: Vec<Change>) {
+        if self.snapshot.is_some() {
+            return self.restore_changes(from, list);
+        }
         for change in list {
             if let Err(offence) = self.judge_change(self.now, from, change) {
                 return self.act(LedgerAction::Charge(from, offence));

@@ -1,4 +1,5 @@
-//! Nodes joined by a network of one thread, with disks, signing stores and a service that runs at once.
+//! Nodes joined by a network of one thread, with disks, signing stores and a service that runs at once. A pretended ledger
+//! tells them of services: its checkpoints come when a test says so.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "tests may, their helpers included")]
@@ -8,18 +9,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lamina_certificate::{
-    Attestation, Genesis, Member, Members, Observation, ObservationSet, OperatorRecord,
+    Attestation, Genesis, Member, Members, Observation, ObservationSet, Operator, OperatorRecord,
     OperatorSet, SecretKey,
 };
 use lamina_node_core::{
-    Action, Command, CommandError, Config, Event, Execution, Node, Notice, Record, Reply,
-    TaskStatus, TaskView,
+    Action, CheckpointView, Command, CommandError, Config, Event, Execution, Node, Notice, Record,
+    Reply, ServiceVersion, Signer, TaskStatus, TaskView,
 };
 use lamina_p2p::{Response, Topic, Verdict};
 use lamina_types::{
     AccountKey, Address, Canonical, Digest, Height, Input, Limits, Manifest, ObservationValue,
-    OperatorIndex, Oracle, Outcome, Output, PeerKey, ServiceId, ServiceRegistration,
-    SignedTaskRequest, TaskId, TaskRequest, Text, Timestamp,
+    OperatorIndex, Oracle, Outcome, Output, PeerKey, ServiceId, SignedTaskRequest, TaskId,
+    TaskRequest, Text, Timestamp,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -72,6 +73,8 @@ pub fn reduce(execution: &Execution) -> Result<Outcome, String> {
 pub struct Network {
     pub genesis: Genesis,
     pub set: Arc<OperatorSet>,
+    /// All that the pretended ledger said, by height.
+    pub checkpoints: Vec<CheckpointView>,
     pub config: Config,
     pub now: Timestamp,
     pub hosts: Vec<Host>,
@@ -91,6 +94,14 @@ pub struct Host {
     pub node: Option<Node>,
     pub behaviour: Behaviour,
     pub records: Vec<Record>,
+    /// How many checkpoints its ledger has.
+    pub checkpoints: usize,
+    /// Whether its ledger gets none at the moment.
+    pub lags: bool,
+    /// What's ready to run.
+    pub prepared: BTreeMap<(ServiceId, Digest), Manifest>,
+    /// What was run, with the manifest that it ran with.
+    pub executed: Vec<(TaskId, Digest)>,
     pub sight: Sight,
     /// Whether what it looks at never answers.
     pub stares: bool,
@@ -104,8 +115,11 @@ pub struct Host {
     /// What the swarm was told of peers.
     pub scores: BTreeMap<PeerKey, f64>,
     pub notices: Vec<Notice>,
-    pub verdicts: Vec<Verdict>,
+    /// By delivery.
+    pub verdicts: BTreeMap<u64, Verdict>,
     pub replies: Vec<Result<Reply, CommandError>>,
+    /// What its node asked of others.
+    pub asked: Vec<lamina_p2p::Request>,
 }
 
 pub fn peer(index: usize) -> PeerKey {
@@ -114,6 +128,20 @@ pub fn peer(index: usize) -> PeerKey {
 
 pub fn account() -> AccountKey {
     AccountKey::from_bytes(&[9; 32]).unwrap()
+}
+
+pub fn operator_index(index: usize) -> OperatorIndex {
+    OperatorIndex(u16::try_from(index).unwrap())
+}
+
+/// The outcome of a service that appends its parameters to what it says.
+fn with_parameters(outcome: Outcome, manifest: &Manifest) -> Outcome {
+    let Ok(output) = &outcome.result else { return outcome };
+    let mut bytes = output.as_slice().to_vec();
+    for value in manifest.parameters.values() {
+        bytes.extend_from_slice(value.to_string().as_bytes());
+    }
+    Outcome { result: Ok(Output::new(bytes).unwrap()), ..outcome }
 }
 
 impl Network {
@@ -127,6 +155,11 @@ impl Network {
 
     /// Operators whose nodes aren't running.
     pub fn down(operators: usize) -> Self {
+        Self::down_with(operators, 0)
+    }
+
+    /// Operators and machines that aren't, none of which runs.
+    pub fn down_with(operators: usize, followers: usize) -> Self {
         let keys: Vec<_> =
             (0..operators).map(|i| SecretKey::derive(&[u8::try_from(i).unwrap(); 32])).collect();
         let chain_id: lamina_types::ChainId = "lamina-test-1".parse().unwrap();
@@ -149,6 +182,10 @@ impl Network {
             node: None,
             behaviour: honest,
             records: Vec::new(),
+            checkpoints: 0,
+            lags: false,
+            prepared: BTreeMap::new(),
+            executed: Vec::new(),
             sight: thermometer,
             stares: false,
             observed: 0,
@@ -159,15 +196,26 @@ impl Network {
             banned: BTreeSet::new(),
             scores: BTreeMap::new(),
             notices: Vec::new(),
-            verdicts: Vec::new(),
+            verdicts: BTreeMap::new(),
             replies: Vec::new(),
+            asked: Vec::new(),
+        };
+        let set = Arc::new(genesis.operator_set().unwrap());
+        let now = Timestamp(1_700_000_000_000_000);
+        let (operators_of_epoch, services) = (set.clone(), Vec::new());
+        let first = CheckpointView {
+            height: Height(0),
+            time: now,
+            operators: operators_of_epoch,
+            services,
         };
         Self {
-            set: Arc::new(genesis.operator_set().unwrap()),
+            set,
+            checkpoints: vec![first],
             genesis,
             config: Config::default(),
-            now: Timestamp(1_700_000_000_000_000),
-            hosts: (0..operators).map(|_| host()).collect(),
+            now,
+            hosts: (0..operators + followers).map(|_| host()).collect(),
             loss_percent: 0,
             reorder: false,
             keys,
@@ -189,7 +237,14 @@ impl Network {
             self.now,
             self.hosts[index].records.clone(),
         );
-        self.hosts[index].node = Some(node);
+        let host = &mut self.hosts[index];
+        host.node = Some(node);
+        host.prepared.clear();
+        if !host.lags {
+            host.checkpoints = self.checkpoints.len();
+        }
+        let view = self.first_view(self.hosts[index].checkpoints.max(1));
+        self.deliver(index, Event::Checkpoint(Box::new(view)));
         for other in 0..self.hosts.len() {
             if other != index && self.hosts[other].node.is_some() {
                 self.wire.push_back((other, Event::PeerConnected(peer(index))));
@@ -217,11 +272,7 @@ impl Network {
         self.node(index).task(id).expect("the task is known")
     }
 
-    pub fn registration(&self) -> ServiceRegistration {
-        self.manifest().register(&account(), &self.genesis.signing_context())
-    }
-
-    fn manifest(&self) -> Manifest {
+    pub fn manifest(&self) -> Manifest {
         Manifest {
             owner: account().address(),
             name: "echo".to_owned().try_into().unwrap(),
@@ -241,23 +292,85 @@ impl Network {
         }
     }
 
-    /// Registers the service at one node, which has the component.
+    /// Registers the service, whose component this host has; all operators serve it.
     pub fn deploy(&mut self, index: usize) -> ServiceId {
-        self.register(index, self.registration())
+        self.register(index, self.manifest())
     }
 
     /// Registers an oracle, whose component is the service's.
     pub fn deploy_oracle(&mut self, index: usize) -> ServiceId {
         let oracle = Some(Oracle { origins: lamina_types::List::default(), llm: None });
-        let manifest = Manifest { oracle, ..self.manifest() };
-        self.register(index, manifest.register(&account(), &self.genesis.signing_context()))
+        self.register(index, Manifest { oracle, ..self.manifest() })
     }
 
-    fn register(&mut self, index: usize, registration: ServiceRegistration) -> ServiceId {
-        let id = registration.manifest.service_id(&self.genesis.chain_id);
+    pub fn register(&mut self, index: usize, manifest: Manifest) -> ServiceId {
+        let id = manifest.service_id(&self.genesis.chain_id);
         self.hosts[index].blobs.insert(Digest::of(COMPONENT));
-        self.command(index, Command::RegisterService(Box::new(registration)));
+        let since = self.next_height();
+        let (manifest, set) = (Box::new(manifest), Some(self.set.clone()));
+        self.commit(vec![ServiceVersion { id, since, manifest, paused: false, set }]);
         id
+    }
+
+    /// Changes what holds of a service from the next checkpoint on.
+    pub fn change(&mut self, id: ServiceId, change: impl FnOnce(&mut ServiceVersion)) {
+        let mut version = self.version_at(id, self.tip()).expect("it's deployed").clone();
+        version.since = self.next_height();
+        change(&mut version);
+        self.commit(vec![version]);
+    }
+
+    /// A part of the operators, with stakes.
+    pub fn part(&self, operators: &[(usize, u64)]) -> Arc<OperatorSet> {
+        let member = |(index, stake_gwei): &(usize, u64)| Operator {
+            stake_gwei: *stake_gwei,
+            ..self.set.get(operator_index(*index)).unwrap().clone()
+        };
+        let members = operators.iter().map(member).collect();
+        let (chain, epoch) = (self.genesis.chain_id.clone(), self.set.epoch());
+        Arc::new(OperatorSet::of_operators(chain, epoch, members).unwrap())
+    }
+
+    /// The ledger commits a checkpoint.
+    pub fn commit(&mut self, services: Vec<ServiceVersion>) {
+        let (height, time, operators) = (self.next_height(), self.now, self.set.clone());
+        self.checkpoints.push(CheckpointView { height, time, operators, services });
+        for index in 0..self.hosts.len() {
+            if !self.hosts[index].lags {
+                self.catch_up(index);
+            }
+        }
+        self.run();
+    }
+
+    /// Tells a node of the checkpoints that it lacks.
+    pub fn catch_up(&mut self, index: usize) {
+        while self.hosts[index].node.is_some()
+            && let Some(view) = self.checkpoints.get(self.hosts[index].checkpoints).cloned()
+        {
+            self.hosts[index].checkpoints += 1;
+            self.deliver(index, Event::Checkpoint(Box::new(view)));
+        }
+    }
+
+    pub fn tip(&self) -> Height {
+        Height(self.checkpoints.len() as u64 - 1)
+    }
+
+    fn next_height(&self) -> Height {
+        Height(self.checkpoints.len() as u64)
+    }
+
+    /// What a ledger with so many checkpoints tells a node that starts: all versions.
+    fn first_view(&self, count: usize) -> CheckpointView {
+        let known = &self.checkpoints[..count];
+        let services = known.iter().flat_map(|view| view.services.clone()).collect();
+        CheckpointView { services, ..known.last().unwrap().clone() }
+    }
+
+    fn version_at(&self, id: ServiceId, height: Height) -> Option<&ServiceVersion> {
+        let known = self.checkpoints[..=usize::try_from(height.0).unwrap()].iter();
+        known.flat_map(|view| &view.services).rfind(|version| version.id == id)
     }
 
     pub fn request(&self, service: ServiceId, nonce: u64) -> SignedTaskRequest {
@@ -266,7 +379,7 @@ impl Network {
             input: Input::new(*b"hello").unwrap(),
             requester: account().address(),
             nonce,
-            height: Height(0),
+            height: self.tip(),
             valid_until: self.now + Duration::from_secs(3600),
         }
         .sign(&account(), &self.genesis.signing_context())
@@ -312,14 +425,23 @@ impl Network {
         operators
     }
 
-    /// A message from one host to another, as if gossiped; returns the verdict.
+    /// A message from one host to another, as if gossiped; returns the verdict, if need be after a while.
     pub fn gossip(&mut self, to: usize, from: usize, topic: Topic, bytes: Vec<u8>) -> Verdict {
+        let delivery = self.send(to, from, topic, bytes);
+        if !self.hosts[to].verdicts.contains_key(&delivery) {
+            // The swarm waits no longer.
+            self.pass(Duration::from_millis(7_700));
+        }
+        self.hosts[to].verdicts[&delivery]
+    }
+
+    /// A message from one host to another, as if gossiped; returns the delivery.
+    pub fn send(&mut self, to: usize, from: usize, topic: Topic, bytes: Vec<u8>) -> u64 {
         self.next_id += 1;
-        let event = Event::Gossip { delivery: self.next_id, from: peer(from), topic, bytes };
-        self.wire.push_back((to, event));
-        let before = self.hosts[to].verdicts.len();
+        let delivery = self.next_id;
+        self.wire.push_back((to, Event::Gossip { delivery, from: peer(from), topic, bytes }));
         self.run();
-        self.hosts[to].verdicts[before]
+        delivery
     }
 
     /// Lets time pass, with all that's due.
@@ -341,13 +463,23 @@ impl Network {
     pub fn run(&mut self) {
         let mut steps = 0;
         while let Some((index, event)) = self.next_event() {
-            let Some(node) = &mut self.hosts[index].node else { continue };
-            node.handle(self.now, event);
-            while let Some(action) = self.hosts[index].node.as_mut().and_then(Node::poll) {
-                self.act(index, action);
-            }
+            self.deliver(index, event);
             steps += 1;
             assert!(steps < 1_000_000, "the nodes never come to rest");
+        }
+    }
+
+    /// From here on messages that wait are delivered in an order that this seed gives.
+    pub fn shuffle(&mut self, seed: u64) {
+        self.rng = ChaCha20Rng::seed_from_u64(seed);
+        self.reorder = true;
+    }
+
+    fn deliver(&mut self, index: usize, event: Event) {
+        let Some(node) = &mut self.hosts[index].node else { return };
+        node.handle(self.now, event);
+        while let Some(action) = self.hosts[index].node.as_mut().and_then(Node::poll) {
+            self.act(index, action);
         }
     }
 
@@ -362,7 +494,9 @@ impl Network {
     fn act(&mut self, index: usize, action: Action) {
         let host = &mut self.hosts[index];
         match action {
-            Action::Judge(_, verdict) => host.verdicts.push(verdict),
+            Action::Judge(delivery, verdict) => {
+                assert_eq!(host.verdicts.insert(delivery, verdict), None, "judged twice");
+            }
             Action::Publish(message) => {
                 let (topic, bytes) = message.encode();
                 for other in (0..self.hosts.len()).filter(|other| *other != index) {
@@ -376,6 +510,7 @@ impl Network {
                 }
             }
             Action::Ask { peer: to, id, request } => {
+                host.asked.push(request.clone());
                 let other = (0..self.hosts.len()).find(|other| peer(*other) == to).unwrap();
                 // What crosses the network has a byte form.
                 let request = lamina_p2p::Request::from_bytes(&request.to_bytes()).unwrap();
@@ -408,11 +543,16 @@ impl Network {
             }
             Action::Prepare(service, manifest) => {
                 let event = if host.blobs.contains(&manifest.component) {
-                    Event::Prepared(service, Ok(()))
+                    let digest = manifest.digest();
+                    host.prepared.insert((service, digest), *manifest);
+                    Event::Prepared(service, digest, Ok(()))
                 } else {
                     Event::BlobMissing(service, manifest.component)
                 };
                 self.wire.push_back((index, event));
+            }
+            Action::Forget(service, manifest) => {
+                host.prepared.remove(&(service, manifest));
             }
             Action::StoreBlob { service, digest, offset, part, complete } => {
                 assert_eq!((Digest::of(part.as_slice()), offset, complete), (digest, 0, true));
@@ -420,16 +560,22 @@ impl Network {
                 self.wire.push_back((index, Event::BlobStored(service, Ok(()))));
             }
             Action::Execute(execution) => {
+                host.executed.push((execution.task, execution.manifest));
+                let manifest = &host.prepared[&(execution.service, execution.manifest)];
                 let result = match &execution.observations {
                     Some(_) => reduce(&execution),
-                    None => (host.behaviour)(&execution.input),
+                    None => {
+                        (host.behaviour)(&execution.input).map(|o| with_parameters(o, manifest))
+                    }
                 };
                 self.wire.push_back((index, Event::Executed(execution.task, result)));
             }
-            Action::Sign(task, outcome) => {
+            Action::Sign(task, outcome, Signer { set, operator }) => {
+                assert_eq!(set.get(operator).unwrap().peer_key, peer(index));
                 let signed = *host.signed.entry(task).or_insert(outcome);
+                let key = &self.keys[index];
                 let result = if signed == outcome {
-                    Ok(Box::new(self.attest(index, task, outcome)))
+                    Ok(Box::new(Attestation::sign(&set, operator, key, task, outcome)))
                 } else {
                     Err("another outcome was signed".to_owned())
                 };
@@ -444,29 +590,29 @@ impl Network {
                 let result = (host.sight)(index);
                 self.wire.push_back((index, Event::Observed(execution.task, result)));
             }
-            Action::SignObservation(task, value) => {
+            Action::SignObservation(task, value, Signer { set, operator }) => {
                 let digest = Digest::of(value.as_slice());
                 let signed = *host.signed_observations.entry(task).or_insert(digest);
-                let text = String::from_utf8(value.into_vec()).unwrap();
+                let key = &self.keys[index];
                 let result = if signed == digest {
-                    Ok(Box::new(self.observe(index, task, &text)))
+                    Ok(Box::new(Observation::sign(&set, operator, key, task, value)))
                 } else {
                     Err("another observation was signed".to_owned())
                 };
                 self.wire.push_back((index, Event::ObservationSigned(task, result)));
             }
-            Action::SignProposal(task, members) => {
-                let root = ObservationSet::root_of(&self.set, &task, &members);
+            Action::SignProposal(task, members, Signer { set, operator }) => {
+                let root = ObservationSet::root_of(&set, &task, &members);
                 let signed = *host.signed_proposals.entry(task).or_insert(root);
-                let operator = OperatorIndex(u16::try_from(index).unwrap());
                 let key = &self.keys[index];
                 let result = if signed == root {
-                    Ok(Box::new(ObservationSet::sign(&self.set, operator, key, task, *members)))
+                    Ok(Box::new(ObservationSet::sign(&set, operator, key, task, *members)))
                 } else {
                     Err("another set was signed".to_owned())
                 };
                 self.wire.push_back((index, Event::ProposalSigned(task, result)));
             }
+            Action::Ledger(work) => panic!("these nodes keep no ledger: {work:?}"),
             Action::Reply(_, result) => host.replies.push(result),
             Action::Notify(notice) => host.notices.push(notice),
         }
@@ -485,7 +631,9 @@ impl Network {
         for host in self.hosts.iter().filter_map(|host| host.node.as_ref()) {
             let certified = host.certified_task(id).expect("a certificate, a request, an outcome");
             let context = self.genesis.signing_context();
-            assert_eq!(certified.verify(&context, &self.set), Ok(*id));
+            let request = &certified.request.request;
+            let version = self.version_at(request.service, request.height).unwrap();
+            assert_eq!(certified.verify(&context, version.set.as_ref().unwrap()), Ok(*id));
             outcomes.insert(certified.certificate.outcome);
             assert_eq!(host.task(id).unwrap().status, TaskStatus::Certified);
         }

@@ -3,11 +3,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use lamina_certificate::FeeSchedule;
 use lamina_types::account::SigningContext;
 use lamina_types::{
     AccountKey, Action, Amount, Operation, OperationId, SignedOperation, Timestamp,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::output::{fields, plain, print};
 use super::{AccountOptions, ApiOptions};
@@ -91,27 +92,49 @@ impl SubmitOptions {
     /// Signs, submits, waits and prints.
     pub(crate) async fn submit(&self, json: bool, action: Action) -> anyhow::Result<()> {
         let account = self.account.unlock()?;
-        let client = self.client()?;
-        let signer = OperationSigner::new(&client, account).await?;
-        let sequence = signer.next_sequence(&client).await?;
+        let view = self.send(&self.client()?, account, action).await?;
+        print(json, &view, || text(&view));
+        if self.no_wait { Ok(()) } else { check(&view) }
+    }
+
+    /// Whether nobody waits for the end.
+    pub(crate) const fn is_hasty(&self) -> bool {
+        self.no_wait
+    }
+
+    /// The account that signs.
+    pub(crate) fn unlock(&self) -> anyhow::Result<AccountKey> {
+        self.account.unlock()
+    }
+
+    /// Signs, submits and waits, unless nobody wants to wait; returns what became of it.
+    pub(crate) async fn send(
+        &self,
+        client: &Client,
+        account: AccountKey,
+        action: Action,
+    ) -> anyhow::Result<Value> {
+        let signer = OperationSigner::new(client, account).await?;
+        let sequence = signer.next_sequence(client).await?;
         let valid_until = now() + Duration::from_secs(self.valid_for);
-        let fee_max = self.fee_max.unwrap_or(signer.fee_max);
+        let fee_max = self.fee_max.unwrap_or(signer.fee_max(&action));
         let signed = signer.sign(sequence, valid_until, fee_max, action);
         let id = client.submit_operation(&signed).await?;
-        if self.no_wait {
-            print(json, &json!({ "id": id, "status": "pending" }), || id.to_string());
-            return Ok(());
-        }
-        let view = client.operation(&id, Duration::from_secs(self.wait)).await?;
-        print(json, &view, || text(&view));
-        anyhow::ensure!(
-            view["status"] == "final",
-            "the operation isn't final yet; `lamina operation show {id} --wait 60` waits on"
-        );
-        let refusal = &view["receipt"]["refusal"];
-        anyhow::ensure!(refusal.is_null(), "the operation was refused: {}", plain(&view["reason"]));
-        Ok(())
+        let wait = if self.no_wait { 0 } else { self.wait };
+        client.operation(&id, Duration::from_secs(wait)).await
     }
+}
+
+/// Fails unless the operation is final and done.
+pub(crate) fn check(view: &Value) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        view["status"] == "final",
+        "the operation isn't final yet; `lamina operation show {} --wait 60` waits on",
+        plain(&view["id"])
+    );
+    let refusal = &view["receipt"]["refusal"];
+    anyhow::ensure!(refusal.is_null(), "the operation was refused: {}", plain(&view["reason"]));
+    Ok(())
 }
 
 /// Signs one account's operations for one network.
@@ -119,18 +142,22 @@ impl SubmitOptions {
 pub(crate) struct OperationSigner {
     account: AccountKey,
     context: SigningContext,
-    fee_max: Amount,
+    fees: FeeSchedule,
 }
 
 impl OperationSigner {
     pub(crate) async fn new(client: &Client, account: AccountKey) -> anyhow::Result<Self> {
         let genesis = client.genesis().await?;
-        let fees = &genesis.ledger.fees;
-        // Twice the fee of the longest operation that isn't a manifest: it's a bound, not a price.
-        let per_byte = fees.per_byte.mul_div(4096, 1).unwrap_or_default();
-        let fee = fees.base.checked_add(per_byte).unwrap_or_default();
-        let fee_max = fee.mul_div(2, 1).unwrap_or(fee);
-        Ok(Self { account, context: genesis.signing_context(), fee_max })
+        let context = genesis.signing_context();
+        Ok(Self { account, context, fees: genesis.ledger.fees })
+    }
+
+    /// Twice what the action costs now: a bound, not a price.
+    pub(crate) fn fee_max(&self, action: &Action) -> Amount {
+        let bytes = borsh::to_vec(action).map_or(0, |bytes| bytes.len() as u128) + 128;
+        let fee =
+            self.fees.per_byte.mul_div(bytes, 1).and_then(|fee| fee.checked_add(self.fees.base));
+        fee.and_then(|fee| fee.mul_div(2, 1)).unwrap_or(Amount(u128::MAX))
     }
 
     /// The account's next number, after what's pending at the node.

@@ -3,13 +3,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::Subcommand;
 use lamina_components::ManifestSource;
-use lamina_types::{COMPONENT_BYTES_MAX, ServiceId, ServiceName};
+use lamina_types::{Action, COMPONENT_BYTES_MAX, ServiceId, ServiceName};
 use serde_json::{Value, json};
 
 use super::author::{self, Lang, LocalOptions, built_component, models_folder};
+use super::operation::SubmitOptions;
 use super::output::{fields, plain, print, short, table};
 use super::task::InputOptions;
-use super::{AccountOptions, ApiOptions};
+use super::{ApiOptions, operation};
 use crate::client::Client;
 
 #[derive(Debug, Subcommand)]
@@ -62,9 +63,7 @@ pub(crate) enum Verb {
         #[arg(long, value_name = "FOLDER")]
         blobs: Vec<PathBuf>,
         #[command(flatten)]
-        account: AccountOptions,
-        #[command(flatten)]
-        api: ApiOptions,
+        options: SubmitOptions,
     },
     /// List the services that the node knows.
     List {
@@ -96,13 +95,13 @@ impl Verb {
                 tokio::task::spawn_blocking(move || author::test(json, &local, cases.as_deref()))
                     .await?
             }
-            Self::Create { manifest, component, blobs, account, api } => {
-                let client = api.client()?;
+            Self::Create { manifest, component, blobs, options } => {
+                let client = options.client()?;
                 let source = ManifestSource::read(&manifest)?;
                 let component = component.map_or_else(|| built_component(&manifest), Ok)?;
                 let bytes = read_component(&component)?;
-                let account = account.unlock()?;
-                let context = client.genesis().await?.signing_context();
+                let account = options.unlock()?;
+                let chain = client.genesis().await?.chain_id;
                 let note = |text: String| {
                     if !json {
                         eprintln!("{text}");
@@ -110,10 +109,13 @@ impl Verb {
                 };
                 upload_blobs(&client, &source, &manifest, &blobs, note).await?;
                 let manifest = source.into_manifest(account.address(), &bytes)?;
-                let name = manifest.name.clone();
-                let registration = manifest.register(&account, &context);
+                let (name, id) = (manifest.name.clone(), manifest.service_id(&chain));
                 client.put_component(bytes).await?;
-                let id = client.create_service(&registration).await?;
+                let action = Action::RegisterService { manifest: Box::new(manifest) };
+                let view = options.send(&client, account, action).await?;
+                if !options.is_hasty() {
+                    operation::check(&view)?;
+                }
                 let value = json!({ "id": id, "name": name });
                 print(json, &value, || format!("service {name} is registered as\n{id}"));
                 Ok(())

@@ -258,8 +258,7 @@ impl Submitter {
             input,
             requester: self.account.address(),
             nonce,
-            // Genesis is the only checkpoint until there is a ledger.
-            height: Height(0),
+            height: self.client.height().await?,
             valid_until: now() + self.valid_for,
         };
         self.client.submit_task(&request.sign(&self.account, &self.context)).await
@@ -268,11 +267,11 @@ impl Submitter {
 
 fn verify(json: bool, files: &[PathBuf], genesis: &Path) -> anyhow::Result<()> {
     let genesis = read_genesis(genesis)?;
-    let set = genesis.operator_set()?;
+    let epochs = genesis.epochs()?;
     let context = genesis.signing_context();
     let mut refused = 0;
     for file in files {
-        match verify_one(file, &context, &set) {
+        match verify_one(file, &context, &epochs) {
             Ok(value) => print(json, &value, || verified_text(file, &value)),
             Err(error) => {
                 refused += 1;
@@ -285,12 +284,20 @@ fn verify(json: bool, files: &[PathBuf], genesis: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn verify_one(file: &Path, context: &SigningContext, set: &OperatorSet) -> anyhow::Result<Value> {
+fn verify_one(
+    file: &Path,
+    context: &SigningContext,
+    epochs: &[(Height, OperatorSet)],
+) -> anyhow::Result<Value> {
     let mut bytes = Vec::new();
     std::fs::File::open(file)?.take(CERTIFIED_TASK_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
     let task = CertifiedTask::from_bytes(&bytes)?;
-    let id = task.verify(context, set)?;
     let certificate = &task.certificate;
+    let mut sets = epochs.iter().map(|(_, set)| set);
+    let set = sets
+        .find(|set| set.epoch() == certificate.epoch)
+        .with_context(|| format!("the genesis file has no epoch {}", certificate.epoch))?;
+    let id = task.verify(context, set)?;
     Ok(json!({
         "file": file,
         "holds": true,

@@ -277,6 +277,10 @@ impl Driver {
                     });
                     Ok(())
                 }
+                Action::Forget(id, version) => {
+                    self.executor.forget(id, version);
+                    Ok(())
+                }
                 Action::StoreBlob { service, digest, offset, part, complete } => {
                     let (executor, done) = (self.executor.clone(), self.done.clone());
                     tokio::task::spawn_blocking(move || {
@@ -304,20 +308,22 @@ impl Driver {
                     });
                     Ok(())
                 }
-                Action::Sign(task, outcome) => {
-                    if self.signatures.send(ToSign::Outcome(task, outcome)).await.is_err() {
+                Action::Sign(task, outcome, signer) => {
+                    if self.signatures.send(ToSign::Outcome(task, outcome, signer)).await.is_err() {
                         return false;
                     }
                     Ok(())
                 }
-                Action::SignObservation(task, value) => {
-                    if self.signatures.send(ToSign::Observation(task, value)).await.is_err() {
+                Action::SignObservation(task, value, signer) => {
+                    if self.signatures.send(ToSign::Observation(task, value, signer)).await.is_err()
+                    {
                         return false;
                     }
                     Ok(())
                 }
-                Action::SignProposal(task, members) => {
-                    if self.signatures.send(ToSign::Proposal(task, members)).await.is_err() {
+                Action::SignProposal(task, members, signer) => {
+                    if self.signatures.send(ToSign::Proposal(task, members, signer)).await.is_err()
+                    {
                         return false;
                     }
                     Ok(())

@@ -16,7 +16,8 @@ use super::blobs::Blobs;
 pub(crate) struct Executor {
     engine: Engine,
     blobs: Blobs,
-    services: RwLock<BTreeMap<ServiceId, Service>>,
+    /// By service and by the manifest that it runs by: parameters change, and tasks keep those of their height.
+    services: RwLock<BTreeMap<(ServiceId, Digest), Service>>,
 }
 
 impl Executor {
@@ -54,15 +55,22 @@ impl Executor {
 
     /// Makes a service ready to run; the answer is the event that tells how that went.
     pub(crate) fn prepare(&self, id: ServiceId, manifest: &Manifest) -> Event {
+        let version = manifest.digest();
         match self.service(manifest) {
             Ok(service) => {
                 let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
-                services.insert(id, service);
-                Event::Prepared(id, Ok(()))
+                services.insert((id, version), service);
+                Event::Prepared(id, version, Ok(()))
             }
             Err(Unprepared::Missing(digest)) => Event::BlobMissing(id, digest),
-            Err(Unprepared::Refused(reason)) => Event::Prepared(id, Err(reason)),
+            Err(Unprepared::Refused(reason)) => Event::Prepared(id, version, Err(reason)),
         }
+    }
+
+    /// Drops a version that no task needs any more.
+    pub(crate) fn forget(&self, id: ServiceId, version: Digest) {
+        let mut services = self.services.write().unwrap_or_else(PoisonError::into_inner);
+        services.remove(&(id, version));
     }
 
     fn service(&self, manifest: &Manifest) -> Result<Service, Unprepared> {
@@ -145,7 +153,7 @@ impl Executor {
 
     fn ready(&self, execution: &Execution) -> Option<Service> {
         let services = self.services.read().unwrap_or_else(PoisonError::into_inner);
-        services.get(&execution.service).cloned()
+        services.get(&(execution.service, execution.manifest)).cloned()
     }
 }
 

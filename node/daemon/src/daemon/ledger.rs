@@ -4,26 +4,29 @@
 //! written in one transaction. Peers' questions for what's stored are answered beside it, from consistent reads.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
-use lamina_certificate::{Genesis, SecretKey, Signature};
-use lamina_ledger::StateReader as _;
+use lamina_certificate::{Checkpoint, Genesis, OperatorSet, SecretKey, Signature};
 use lamina_ledger::book::{self, VerifiedChange};
 use lamina_ledger::finality::{LogEntry, Signer};
-use lamina_ledger::state::{Executed, Machine, next_timer};
+use lamina_ledger::state::operators::Sets;
+use lamina_ledger::state::{Executed, Machine, Scope, next_timer};
+use lamina_ledger::{Decision, Record, StateReader as _};
 use lamina_ledger_store::{Config, Error, Order, Store};
 use lamina_node_core::{
-    Commitment, Evaluated, Event, LedgerConfig, LedgerEvent, LedgerStart, LedgerWork, Restored,
-    SnapshotProgress, genesis_checkpoint,
+    Commitment, Evaluated, Event, LedgerConfig, LedgerEvent, LedgerStart, LedgerWork, Registry,
+    Restored, SnapshotPart, SnapshotProgress, genesis_checkpoint,
 };
 use lamina_p2p::{PAGE_BYTES_MAX, Request, Response};
 use lamina_p2p_net::{Handle, InboundId};
-use lamina_types::{Bytes, Canonical, ChainId, Change, Digest, Height, List};
+use lamina_types::{Bytes, Canonical, ChainId, Change, Cut, Digest, Height, List, ServiceId};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
+
+use super::snapshot::{Snapshot, Step};
 
 /// Work that waits for the thread. When it's full the node waits, and stops taking messages: nothing is lost.
 pub(crate) const QUEUE_MAX: usize = 1024;
@@ -31,15 +34,21 @@ pub(crate) const QUEUE_MAX: usize = 1024;
 /// What's stored, for those who only read.
 #[derive(Debug, Clone)]
 pub(crate) struct Archive {
-    store: Arc<Store>,
+    /// Another one takes its place with a snapshot.
+    store: Arc<RwLock<Arc<Store>>>,
     chain: ChainId,
 }
 
 /// The thread's own.
 pub(crate) struct Ledger {
+    archive: Archive,
+    path: PathBuf,
+    config: Config,
     store: Arc<Store>,
+    snapshot: Option<Snapshot>,
     machine: Machine,
     evaluations: BTreeMap<u64, Executed>,
+    registry: Registry,
 }
 
 /// Opens the ledger of `genesis` in `folder`, beginning it if it's new, and tells what the node goes on from.
@@ -52,7 +61,7 @@ pub(crate) fn open(
 ) -> anyhow::Result<(Ledger, Archive, LedgerStart)> {
     let path = folder.join("ledger.redb");
     let store = Arc::new(
-        Store::open(&path, &genesis.chain_id, store_config)
+        Store::open(&path, &genesis.chain_id, store_config.clone())
             .with_context(|| format!("opening {}", path.display()))?,
     );
     let machine = lamina_ledger::state::machine(genesis, Vec::new());
@@ -61,6 +70,7 @@ pub(crate) fn open(
         store.commit(&genesis_checkpoint(genesis, executed)?)?;
     }
     let tip = store.tip()?.context("the ledger has no checkpoint, not even genesis")?.header;
+    let registry = Registry::default();
     let reader = store.reader()?;
     let context = genesis.signing_context();
     let changes = store.pending_changes()?.into_iter();
@@ -73,7 +83,7 @@ pub(crate) fn open(
     let start = LedgerStart {
         config,
         signer,
-        restored: Restored::read(&reader)?,
+        restored: Restored::read(&reader, &registry)?,
         tip,
         changes,
         promises: store.promises()?,
@@ -84,8 +94,19 @@ pub(crate) fn open(
             .context("the consensus's log on disk")?,
         first: first(&store)?,
     };
-    let ledger = Ledger { store: store.clone(), machine, evaluations: BTreeMap::new() };
-    Ok((ledger, Archive { store, chain: genesis.chain_id.clone() }, start))
+    let archive =
+        Archive { store: Arc::new(RwLock::new(store.clone())), chain: genesis.chain_id.clone() };
+    let ledger = Ledger {
+        archive: archive.clone(),
+        path,
+        config: store_config,
+        store,
+        snapshot: None,
+        machine,
+        evaluations: BTreeMap::new(),
+        registry,
+    };
+    Ok((ledger, archive, start))
 }
 
 /// The first checkpoint that is here with all its changes: those of the oldest may be missing.
@@ -136,7 +157,7 @@ impl Ledger {
     fn write(
         &self,
         ids: &mut Vec<u64>,
-        records: &mut Vec<lamina_ledger::Record>,
+        records: &mut Vec<Record>,
         events: &mut Vec<LedgerEvent>,
     ) -> Result<(), Error> {
         if !ids.is_empty() {
@@ -175,7 +196,9 @@ impl Ledger {
                     self.machine.precheck(&reader, operation, &signed, super::now())?,
                 ))
             }
-            LedgerWork::Restore { .. } => Some(LedgerEvent::Restored(SnapshotProgress::Wrong)),
+            LedgerWork::Restore { checkpoint, part } => {
+                Some(LedgerEvent::Restored(self.restore(*checkpoint, part)?))
+            }
             LedgerWork::Store(..) | LedgerWork::Answer { .. } | LedgerWork::Halt(_) => None,
         })
     }
@@ -184,17 +207,64 @@ impl Ledger {
         let executed =
             self.evaluations.remove(&commitment.evaluation).expect("evaluated before, and kept");
         self.evaluations.clear();
-        let receipts = executed.receipts.clone();
-        self.store.commit(&commitment.with(executed))?;
-        let next_timer = next_timer(&self.store.reader()?)?;
-        Ok(LedgerEvent::Committed { receipts, next_timer })
+        let finalised = commitment.with(executed);
+        self.store.commit(&finalised)?;
+        let reader = self.store.reader()?;
+        let view = Box::new(self.registry.changed(&reader, &finalised.executed.writes)?);
+        let next_timer = next_timer(&reader)?;
+        let receipts = finalised.executed.receipts;
+        Ok(LedgerEvent::Committed { receipts, next_timer, view })
+    }
+
+    fn restore(
+        &mut self,
+        (checkpoint, cut): (Checkpoint, Cut),
+        part: SnapshotPart,
+    ) -> Result<SnapshotProgress, Error> {
+        let Checkpoint { header, certificate } = checkpoint;
+        let decision = Decision { header, certificate: Some(certificate), cut };
+        let of_another = |snapshot: &Snapshot| *snapshot.decision() != decision;
+        if self.snapshot.as_ref().is_none_or(of_another) {
+            self.snapshot = None;
+            let (chain, config) = (&self.archive.chain, self.config.clone());
+            self.snapshot = Some(Snapshot::begin(&self.path, chain, config, decision)?);
+        }
+        let Some(snapshot) = &self.snapshot else { return Ok(SnapshotProgress::Wrong) };
+        match snapshot.add(part)? {
+            Step::Progress(progress) => Ok(progress),
+            Step::Ready => self.take_over(),
+        }
+    }
+
+    /// The snapshot is the ledger now. What the node has promised stays promised.
+    fn take_over(&mut self) -> Result<SnapshotProgress, Error> {
+        let Some(snapshot) = self.snapshot.take() else { return Ok(SnapshotProgress::Wrong) };
+        let promises = self.store.promises()?.into_iter();
+        let mut kept: Vec<Record> =
+            promises.map(|(id, signed)| Record::Promise(id, Box::new(signed))).collect();
+        kept.extend(self.store.evidence(usize::MAX)?.into_iter().map(Record::Evidence));
+        self.store = Arc::new(snapshot.finish(kept, &self.path)?);
+        *self.archive.store.write().unwrap_or_else(PoisonError::into_inner) = self.store.clone();
+        self.evaluations.clear();
+        let restored = Restored::read(&self.store.reader()?, &self.registry)?;
+        Ok(SnapshotProgress::Complete(Box::new(restored)))
     }
 }
 
 impl Archive {
     /// What's stored.
     pub(crate) fn store(&self) -> Arc<Store> {
-        self.store.clone()
+        self.store.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Which operators served a service as of a checkpoint, as far as that's remembered.
+    pub(crate) fn service_sets(
+        &self,
+    ) -> Result<impl Fn(ServiceId, Height) -> Option<Arc<OperatorSet>> + use<>, Error> {
+        let (reader, sets) = (self.store().reader()?, Sets::default());
+        Ok(move |service, height| {
+            sets.service_set(&Scope::new(&reader), service, height).ok().flatten()
+        })
     }
 
     /// Answers a peer, away from the threads that serve.
@@ -205,7 +275,7 @@ impl Archive {
         request: Request,
         pending: Vec<Change>,
     ) {
-        let Self { store, chain } = self.clone();
+        let (store, chain) = (self.store(), self.chain.clone());
         tokio::task::spawn_blocking(move || match respond(&store, &chain, request, pending) {
             // Too late is as good as no answer.
             Ok(response) => drop(network.answer(id, response)),

@@ -7,6 +7,7 @@ mod executor;
 mod ledger;
 mod metrics;
 mod signer;
+mod snapshot;
 mod store;
 
 use std::path::Path;
@@ -17,7 +18,6 @@ use anyhow::Context as _;
 use lamina_certificate::{GENESIS_BYTES_MAX, Genesis, OperatorSet, SecretKey};
 use lamina_components::{Cache, CacheKey, Engine};
 use lamina_keystore::{KeyDirectory, KeyKind, Passphrase};
-use lamina_ledger::finality::Signer as LedgerKeys;
 use lamina_node_core::Node;
 use lamina_types::{OperatorIndex, PeerKey, Timestamp};
 use libp2p::Multiaddr;
@@ -60,8 +60,11 @@ pub(crate) async fn run(
     let signing_store = SigningStore::open(&config.data)?;
     let keys = Keys::unlock(&config)?;
     let index = set.index_of_peer(&keys.peer_key);
-    let bls = index.map(|index| keys.bls_key(&set, index)).transpose()?;
-    let signer = keys.ledger_signer(&genesis)?;
+    let bls = keys.bls_key_of(&genesis)?;
+    let signer = bls.as_ref().map(|bls| {
+        let signer = LedgerSigner::new(bls.clone(), &keys.peer_secret);
+        Arc::new(signer) as Arc<dyn lamina_ledger::finality::Signer + Sync>
+    });
     let (ledger, archive, ledger_start) =
         ledger::open(&config.data, &genesis, config.ledger.node(), config.ledger.store(), signer)?;
     let blobs = Blobs::open(&config.data, config.tasks.components_bytes_max)
@@ -79,11 +82,12 @@ pub(crate) async fn run(
     let (writes, queue) = mpsc::channel(store::QUEUE_MAX);
     let store_thread = store.clone().start(queue, done.clone())?;
     let (signatures, queue) = mpsc::channel(signer::QUEUE_MAX);
-    let signer_thread = match (index, bls) {
-        (Some(index), Some(bls)) => {
-            Some(Signer::new(bls, index, set.clone(), signing_store).start(queue, done.clone())?)
+    let signer_thread = match bls {
+        Some(bls) => {
+            let signer = Signer::new(bls, genesis.chain_id.clone(), signing_store);
+            Some(signer.start(queue, done.clone())?)
         }
-        _ => None,
+        None => None,
     };
     let (ledger_work, queue) = mpsc::channel(ledger::QUEUE_MAX);
     let ledger_thread = ledger.start(queue, done.clone())?;
@@ -108,7 +112,8 @@ pub(crate) async fn run(
             .max(1),
         ..lamina_node_core::Config::default()
     };
-    let records = store.load(&set, node_config.tasks_remembered_max, now())?;
+    let set_of = archive.service_sets()?;
+    let records = store.load(&set_of, node_config.tasks_remembered_max, now())?;
     let node = Node::new(
         node_config,
         set.clone(),
@@ -152,7 +157,7 @@ pub(crate) async fn run(
         network: network.clone(),
         store,
         executor,
-        ledger: archive.store(),
+        ledger: archive,
     };
     write_endpoints(&config, api_address.to_string(), &network).await?;
     tracing::info!(
@@ -282,17 +287,12 @@ impl Keys {
 }
 
 impl Keys {
-    /// What this node signs checkpoints and changes with, if it's an operator of any epoch.
-    fn ledger_signer(
-        &self,
-        genesis: &Genesis,
-    ) -> anyhow::Result<Option<Arc<dyn LedgerKeys + Sync>>> {
+    /// The BLS key, if this node is an operator of any epoch.
+    fn bls_key_of(&self, genesis: &Genesis) -> anyhow::Result<Option<SecretKey>> {
         let epochs = genesis.epochs()?;
         let mut places =
             epochs.iter().filter_map(|(_, set)| Some((set, set.index_of_peer(&self.peer_key)?)));
-        let Some((set, index)) = places.next() else { return Ok(None) };
-        let bls = self.bls_key(set, index)?;
-        Ok(Some(Arc::new(LedgerSigner::new(bls, &self.peer_secret))))
+        places.next().map(|(set, index)| self.bls_key(set, index)).transpose()
     }
 }
 

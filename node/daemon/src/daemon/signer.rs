@@ -5,14 +5,11 @@
 //! restart, too. Whatever waits is recorded in one transaction.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use lamina_certificate::{
-    Attestation, Members, Observation, ObservationSet, OperatorSet, SecretKey,
-};
-use lamina_node_core::Event;
-use lamina_types::{ChainId, Digest, ObservationValue, OperatorIndex, TaskId};
+use lamina_certificate::{Attestation, Members, Observation, ObservationSet, SecretKey};
+use lamina_node_core::{Event, Signer as Place};
+use lamina_types::{ChainId, Digest, EpochNumber, ObservationValue, TaskId};
 use redb::{Database, ReadableTable as _, TableDefinition};
 use tokio::sync::mpsc;
 
@@ -32,11 +29,11 @@ const PROPOSALS: TableDefinition<'_, Key, Signed> = TableDefinition::new("propos
 #[derive(Debug)]
 pub(crate) enum ToSign {
     /// Answered by [`Event::Signed`].
-    Outcome(TaskId, Digest),
+    Outcome(TaskId, Digest, Place),
     /// Answered by [`Event::ObservationSigned`].
-    Observation(TaskId, ObservationValue),
+    Observation(TaskId, ObservationValue, Place),
     /// Answered by [`Event::ProposalSigned`].
-    Proposal(TaskId, Box<Members>),
+    Proposal(TaskId, Box<Members>, Place),
 }
 
 /// What the record knows a signature by.
@@ -44,6 +41,7 @@ pub(crate) enum ToSign {
 struct Entry {
     table: TableDefinition<'static, Key, Signed>,
     task: TaskId,
+    epoch: EpochNumber,
     digest: Digest,
 }
 
@@ -56,19 +54,13 @@ const BATCH_MAX: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Signer {
     key: SecretKey,
-    operator: OperatorIndex,
-    set: Arc<OperatorSet>,
+    chain: ChainId,
     store: SigningStore,
 }
 
 impl Signer {
-    pub(crate) fn new(
-        key: SecretKey,
-        operator: OperatorIndex,
-        set: Arc<OperatorSet>,
-        store: SigningStore,
-    ) -> Self {
-        Self { key, operator, set, store }
+    pub(crate) const fn new(key: SecretKey, chain: ChainId, store: SigningStore) -> Self {
+        Self { key, chain, store }
     }
 
     /// Starts the thread that signs; it ends when the sender of `requests` is dropped.
@@ -88,8 +80,8 @@ impl Signer {
     }
 
     fn sign(&self, batch: Vec<ToSign>) -> Vec<Event> {
-        let entries: Vec<Entry> = batch.iter().map(|item| self.entry(item)).collect();
-        let permits = match self.store.record(self.set.chain(), self.set.epoch().0, &entries) {
+        let entries: Vec<Entry> = batch.iter().map(entry).collect();
+        let permits = match self.store.record(&self.chain, &entries) {
             Ok(permits) => permits,
             // Nothing is recorded, so nothing may be signed.
             Err(error) => {
@@ -100,43 +92,41 @@ impl Signer {
         batch.into_iter().zip(permits).map(|(item, permit)| self.answer(item, permit)).collect()
     }
 
-    fn entry(&self, item: &ToSign) -> Entry {
-        match item {
-            ToSign::Outcome(task, outcome) => {
-                Entry { table: ATTESTATIONS, task: *task, digest: *outcome }
-            }
-            ToSign::Observation(task, value) => {
-                Entry { table: OBSERVATIONS, task: *task, digest: Digest::of(value.as_slice()) }
-            }
-            ToSign::Proposal(task, members) => {
-                let root = ObservationSet::root_of(&self.set, task, members);
-                Entry { table: PROPOSALS, task: *task, digest: root }
-            }
-        }
-    }
-
     fn answer(&self, item: ToSign, permit: bool) -> Event {
-        let (set, operator, key) = (&self.set, self.operator, &self.key);
+        let key = &self.key;
         let refusal = || {
             let reason = "the signing store doesn't allow it: something else was signed for this \
                           task, or the store can't be written";
             reason.to_owned()
         };
         match item {
-            ToSign::Outcome(task, outcome) => {
-                let sign = || Box::new(Attestation::sign(set, operator, key, task, outcome));
+            ToSign::Outcome(task, outcome, Place { set, operator }) => {
+                let sign = || Box::new(Attestation::sign(&set, operator, key, task, outcome));
                 Event::Signed(task, permit.then(sign).ok_or_else(refusal))
             }
-            ToSign::Observation(task, value) => {
-                let sign = || Box::new(Observation::sign(set, operator, key, task, value));
+            ToSign::Observation(task, value, Place { set, operator }) => {
+                let sign = || Box::new(Observation::sign(&set, operator, key, task, value));
                 Event::ObservationSigned(task, permit.then(sign).ok_or_else(refusal))
             }
-            ToSign::Proposal(task, members) => {
-                let sign = || Box::new(ObservationSet::sign(set, operator, key, task, *members));
+            ToSign::Proposal(task, members, Place { set, operator }) => {
+                let sign = || Box::new(ObservationSet::sign(&set, operator, key, task, *members));
                 Event::ProposalSigned(task, permit.then(sign).ok_or_else(refusal))
             }
         }
     }
+}
+
+fn entry(item: &ToSign) -> Entry {
+    let (table, task, place, digest) = match item {
+        ToSign::Outcome(task, outcome, place) => (ATTESTATIONS, task, place, *outcome),
+        ToSign::Observation(task, value, place) => {
+            (OBSERVATIONS, task, place, Digest::of(value.as_slice()))
+        }
+        ToSign::Proposal(task, members, place) => {
+            (PROPOSALS, task, place, ObservationSet::root_of(&place.set, task, members))
+        }
+    };
+    Entry { table, task: *task, epoch: place.set.epoch(), digest }
 }
 
 /// What was signed, for each task.
@@ -160,23 +150,18 @@ impl SigningStore {
     }
 
     /// Records what is about to be signed; tells for each whether it may be.
-    fn record(
-        &self,
-        chain: &ChainId,
-        epoch: u64,
-        batch: &[Entry],
-    ) -> Result<Vec<bool>, redb::Error> {
+    fn record(&self, chain: &ChainId, batch: &[Entry]) -> Result<Vec<bool>, redb::Error> {
         // A commit syncs the file: redb's default durability.
         let write = self.0.begin_write()?;
         let mut permits = Vec::with_capacity(batch.len());
-        for Entry { table, task, digest } in batch {
+        for Entry { table, task, epoch, digest } in batch {
             let mut table = write.open_table(*table)?;
             let key = (chain.as_str(), task.0);
             let before = table.get(key)?.map(|entry| entry.value());
             if before.is_none() {
-                table.insert(key, (epoch, digest.0))?;
+                table.insert(key, (epoch.0, digest.0))?;
             }
-            permits.push(before.is_none_or(|signed| signed == (epoch, digest.0)));
+            permits.push(before.is_none_or(|signed| signed == (epoch.0, digest.0)));
         }
         write.commit()?;
         Ok(permits)
@@ -194,7 +179,7 @@ mod tests {
     const TASK: TaskId = TaskId([1; 32]);
 
     fn entry(table: TableDefinition<'static, Key, Signed>, digest: u8) -> Entry {
-        Entry { table, task: TASK, digest: Digest([digest; 32]) }
+        Entry { table, task: TASK, epoch: EpochNumber(0), digest: Digest([digest; 32]) }
     }
 
     #[test]
@@ -202,7 +187,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = SigningStore::open(folder.path()).unwrap();
         let batch = [1, 2, 1].map(|digest| entry(ATTESTATIONS, digest));
-        assert_eq!(store.record(&chain(), 0, &batch).unwrap(), [true, false, true]);
+        assert_eq!(store.record(&chain(), &batch).unwrap(), [true, false, true]);
     }
 
     #[test]
@@ -210,22 +195,25 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = SigningStore::open(folder.path()).unwrap();
         let first = [entry(ATTESTATIONS, 1), entry(OBSERVATIONS, 2), entry(PROPOSALS, 3)];
-        assert_eq!(store.record(&chain(), 0, &first).unwrap(), [true; 3]);
+        assert_eq!(store.record(&chain(), &first).unwrap(), [true; 3]);
         let second = [entry(ATTESTATIONS, 4), entry(OBSERVATIONS, 4), entry(PROPOSALS, 4)];
-        assert_eq!(store.record(&chain(), 0, &second).unwrap(), [false; 3]);
-        assert_eq!(store.record(&chain(), 0, &first).unwrap(), [true; 3]);
+        assert_eq!(store.record(&chain(), &second).unwrap(), [false; 3]);
+        assert_eq!(store.record(&chain(), &first).unwrap(), [true; 3]);
     }
 
     #[test]
     fn the_record_survives_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let batch = [entry(ATTESTATIONS, 1)];
-        SigningStore::open(folder.path()).unwrap().record(&chain(), 0, &batch).unwrap();
+        SigningStore::open(folder.path()).unwrap().record(&chain(), &batch).unwrap();
         let store = SigningStore::open(folder.path()).unwrap();
         let other = [entry(ATTESTATIONS, 2)];
-        assert_eq!(store.record(&chain(), 0, &other).unwrap(), [false]);
-        assert_eq!(store.record(&chain(), 1, &batch).unwrap(), [false]);
+        assert_eq!(store.record(&chain(), &other).unwrap(), [false]);
+        assert_eq!(
+            store.record(&chain(), &[Entry { epoch: EpochNumber(1), ..batch[0] }]).unwrap(),
+            [false]
+        );
         let elsewhere = "lamina-test-2".parse().unwrap();
-        assert_eq!(store.record(&elsewhere, 0, &other).unwrap(), [true]);
+        assert_eq!(store.record(&elsewhere, &other).unwrap(), [true]);
     }
 }

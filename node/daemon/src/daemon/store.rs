@@ -1,17 +1,18 @@
-//! What a node keeps over a restart: services, requests, observations, outcomes, certificates and peers' addresses, in one redb file.
+//! What a node keeps of tasks over a restart: requests, observations, outcomes, certificates and peers' addresses, in one redb file.
 //!
 //! A thread of its own writes; whatever waits is written in one transaction, so that a burst costs one sync. Values are the
 //! canonical bytes of their types. `node/DESIGN.md` draws them.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use borsh::BorshDeserialize as _;
 use lamina_certificate::{CertifiedTask, OperatorSet, TaskCertificate};
 use lamina_node_core::{Event, Record};
 use lamina_types::{
-    Canonical, ChainId, ObservationValue, Outcome, ServiceId, ServiceRegistration,
-    SignedTaskRequest, TaskId, Timestamp,
+    Canonical, ChainId, Height, ObservationValue, Outcome, ServiceId, SignedTaskRequest, TaskId,
+    Timestamp,
 };
 use redb::{
     Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
@@ -22,7 +23,6 @@ use tokio::sync::mpsc;
 type Id = [u8; 32];
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-const SERVICES: TableDefinition<'_, Id, &[u8]> = TableDefinition::new("services");
 /// By identifier: when the request was taken up (microseconds), and the request.
 const REQUESTS: TableDefinition<'_, Id, (u64, &[u8])> = TableDefinition::new("requests");
 /// Requests in the order of their coming: `accepted ‖ id`.
@@ -36,7 +36,7 @@ const CERTIFICATES: TableDefinition<'_, Id, (u64, &[u8])> = TableDefinition::new
 const ADDRESSES: TableDefinition<'_, u8, &[u8]> = TableDefinition::new("addresses");
 
 /// The version of what the tables hold. Another one is refused: there is no migration yet.
-const VERSION: &[u8] = b"2";
+const VERSION: &[u8] = b"3";
 /// Writes that wait for the thread. When it's full the node waits, and stops taking messages: nothing is lost.
 pub(crate) const QUEUE_MAX: usize = 1024;
 /// Most writes in one transaction.
@@ -73,20 +73,16 @@ impl Store {
         Ok(store)
     }
 
-    /// What was kept: services, then requests by age, observations, outcomes, certificates; of ended tasks only the last `ended_max`.
+    /// What was kept: requests by age, observations, outcomes, certificates; of ended tasks only the last `ended_max`.
+    /// `set_of` tells which operators served a service as of a checkpoint.
     pub(crate) fn load(
         &self,
-        set: &OperatorSet,
+        set_of: &dyn Fn(ServiceId, Height) -> Option<Arc<OperatorSet>>,
         ended_max: usize,
         now: Timestamp,
     ) -> Result<Vec<Record>, Error> {
         let read = self.database.begin_read()?;
         let mut records = Vec::new();
-        for entry in read.open_table(SERVICES)?.iter()? {
-            let (id, bytes) = entry?;
-            let registration = decode::<ServiceRegistration>("services", bytes.value())?;
-            records.push(Record::Service(ServiceId(id.value()), Box::new(registration)));
-        }
         let requests = read.open_table(REQUESTS)?;
         let observations = read.open_table(OBSERVATIONS)?;
         let outcomes = read.open_table(OUTCOMES)?;
@@ -106,6 +102,7 @@ impl Store {
                 }
                 ended_count += 1;
             }
+            let (service, height) = (request.request.service, request.request.height);
             records.push(Record::Request(TaskId(id), Box::new(request), Timestamp(accepted)));
             // Of an ended task, nobody asks for it.
             if let (Some(bytes), None) = (observations.get(id)?, &certificate) {
@@ -120,9 +117,11 @@ impl Store {
             if let Some(value) = certificate {
                 let (at, bytes) = value.value();
                 let certificate = decode::<TaskCertificate>("certificates", bytes)?;
+                // An old one's set may be forgotten: then it's asked of the disk only.
+                let Some(set) = set_of(service, height) else { continue };
                 // Checked again: what a disk returns isn't beyond doubt.
                 let certificate = certificate
-                    .verify(set)
+                    .verify(&set)
                     .map_err(|e| Error::Corrupt { table: "certificates", reason: e.to_string() })?;
                 ended.push(Record::Certificate(Box::new(certificate), Timestamp(at)));
             }
@@ -170,7 +169,7 @@ impl Store {
     /// Starts the thread that writes. It ends when the sender of `writes` is dropped, and stops the node by dropping
     /// `done` when a write fails: a node that can't keep what it promises must not go on.
     pub(crate) fn start(
-        self: std::sync::Arc<Self>,
+        self: Arc<Self>,
         mut writes: mpsc::Receiver<Write>,
         done: mpsc::UnboundedSender<Event>,
     ) -> std::io::Result<JoinHandle<Result<(), Error>>> {
@@ -206,7 +205,6 @@ impl Store {
                     }
                 }
             }
-            write.open_table(SERVICES)?;
             write.open_table(REQUESTS)?;
             write.open_table(REQUEST_ORDER)?;
             write.open_table(OBSERVATIONS)?;
@@ -223,7 +221,6 @@ impl Store {
         let write = self.database.begin_write()?;
         let mut ids = Vec::with_capacity(batch.len());
         {
-            let mut services = write.open_table(SERVICES)?;
             let mut requests = write.open_table(REQUESTS)?;
             let mut order = write.open_table(REQUEST_ORDER)?;
             let mut observations = write.open_table(OBSERVATIONS)?;
@@ -242,9 +239,6 @@ impl Store {
                 ids.push(id);
                 for record in records {
                     match record {
-                        Record::Service(id, registration) => {
-                            services.insert(id.0, registration.to_bytes().as_slice())?;
-                        }
                         Record::Request(id, request, at) => {
                             let bytes = request.to_bytes();
                             let before = requests.insert(id.0, (at.0, bytes.as_slice()))?;
@@ -345,9 +339,7 @@ mod tests {
     use lamina_certificate::{
         Attestation, Genesis, OperatorRecord, SecretKey, VerifiedTaskCertificate,
     };
-    use lamina_types::{
-        AccountKey, Address, Digest, Height, Input, OperatorIndex, PeerKey, TaskRequest,
-    };
+    use lamina_types::{AccountKey, Address, Digest, Input, OperatorIndex, PeerKey, TaskRequest};
 
     fn genesis() -> (Genesis, SecretKey) {
         let chain_id: ChainId = "lamina-test-1".parse().unwrap();
@@ -401,7 +393,8 @@ mod tests {
     fn the_oldest_ended_tasks_go_first_and_open_ones_stay() {
         let folder = tempfile::tempdir().unwrap();
         let (genesis, key) = genesis();
-        let set = genesis.operator_set().unwrap();
+        let set = Arc::new(genesis.operator_set().unwrap());
+        let set_of = |_, _| Some(Arc::clone(&set));
         let later = super::super::now() + Duration::from_secs(3600);
         let (open, open_record) = request(1, later);
         let (expired, expired_record) = request(2, Timestamp(1));
@@ -416,10 +409,10 @@ mod tests {
 
         let store = Store::open(folder.path(), &genesis.chain_id, 3).unwrap();
         let now = super::super::now();
-        let kept = ids(&store.load(&set, 10, now).unwrap());
+        let kept = ids(&store.load(&set_of, 10, now).unwrap());
         assert_eq!(kept, [last, certified, open]);
         assert!(!kept.contains(&expired));
-        let open_only = ids(&store.load(&set, 0, now).unwrap());
+        let open_only = ids(&store.load(&set_of, 0, now).unwrap());
         assert_eq!(open_only, [last, open]);
     }
 

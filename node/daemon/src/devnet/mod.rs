@@ -13,12 +13,13 @@ use futures::future::join_all;
 use lamina_certificate::{Deposit, FeeSchedule, Genesis, LedgerGenesis};
 use lamina_components::ManifestSource;
 use lamina_keystore::{Cost, KeyDirectory, KeyKind, Passphrase};
-use lamina_types::{AccountKey, Address, Amount, Asset, ChainId, Input, ServiceId};
+use lamina_types::{AccountKey, Action, Address, Amount, Asset, ChainId, Input, ServiceId};
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, MissedTickBehavior, sleep};
 
 use crate::cli::keys::NewKeys;
+use crate::cli::operation::{self, OperationSigner};
 use crate::cli::service::upload_blobs;
 use crate::cli::task::Submitter;
 use crate::client::Client;
@@ -29,6 +30,8 @@ use table::{Feed, Row};
 const ETHEREUM_CHAIN: u64 = 31337;
 /// How long a node may take to come up, the compilation of its services included. Slow machines compile for a while.
 const START_MAX: Duration = Duration::from_secs(120);
+/// How long an operation of the devnet's may take effect.
+const OPERATION_VALID: Duration = Duration::from_secs(600);
 /// How long a node may take to stop before it's killed.
 const STOP_MAX: Duration = Duration::from_secs(10);
 
@@ -286,9 +289,14 @@ impl Network {
         let client = self.client(0)?;
         upload_blobs(&client, &source, manifest, &[], |_| {}).await?;
         let manifest = source.into_manifest(self.account.address(), &bytes)?;
-        let registration = manifest.register(&self.account, &self.genesis.signing_context());
+        let id = manifest.service_id(&self.genesis.chain_id);
         client.put_component(bytes).await?;
-        let id = client.create_service(&registration).await?;
+        let signer = OperationSigner::new(&client, self.account.clone()).await?;
+        let action = Action::RegisterService { manifest: Box::new(manifest) };
+        let (fee_max, sequence) = (signer.fee_max(&action), signer.next_sequence(&client).await?);
+        let signed = signer.sign(sequence, now() + OPERATION_VALID, fee_max, action);
+        let operation = client.submit_operation(&signed).await?;
+        operation::check(&client.operation(&operation, START_MAX).await?)?;
         let deadline = Instant::now() + START_MAX;
         for index in 0..self.nodes.len() {
             let client = self.client(index)?;

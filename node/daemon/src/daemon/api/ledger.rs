@@ -28,6 +28,16 @@ use crate::daemon::driver::Stopped;
 pub(super) async fn submit(State(shared): Context, body: Bytes) -> Result<Response, Error> {
     let signed = SignedOperation::from_bytes(&body)
         .map_err(|e| Error::unprocessable(format!("the body isn't a signed operation: {e}")))?;
+    // What this operator couldn't run it doesn't carry: the author hears of it here, rather than from nobody.
+    if let Action::RegisterService { manifest } | Action::UpdateService { manifest, .. } =
+        &signed.operation.action
+    {
+        let (executor, manifest) = (shared.executor.clone(), manifest.clone());
+        tokio::task::spawn_blocking(move || executor.check_manifest(&manifest))
+            .await
+            .map_err(|_| Stopped)?
+            .map_err(Error::unprocessable)?;
+    }
     shared.command(Command::SubmitOperation(Box::new(signed))).await
 }
 
@@ -61,7 +71,7 @@ pub(super) async fn show_operation(
 }
 
 async fn operation(shared: &Shared, id: OperationId) -> Result<Option<Value>, Error> {
-    let store = shared.ledger.clone();
+    let store = shared.ledger.store();
     let (receipt, found) =
         blocking(move || Ok((store.receipt(&id)?, store.operation(&id)?))).await?;
     let operation = found.map(|found| found.operation);
@@ -82,7 +92,7 @@ pub(super) async fn show_account(
     State(shared): Context,
     Path(account): Path<Address>,
 ) -> Result<Json<Value>, Error> {
-    let ledger = shared.ledger.clone();
+    let ledger = shared.ledger.store();
     let (height, next, balances) = blocking(move || {
         let reader = ledger.reader()?;
         let scope = Scope::new(&reader);
@@ -130,7 +140,7 @@ pub(super) async fn list_commitments(
             node.pending_operations().filter(wanted).take(limit).collect::<Vec<_>>()
         })
         .await?;
-    let ledger = shared.ledger.clone();
+    let ledger = shared.ledger.store();
     let known = blocking(move || {
         let reader = ledger.reader()?;
         let scope = Scope::new(&reader);
@@ -176,7 +186,7 @@ pub(super) async fn list_checkpoints(
     State(shared): Context,
     Query(filter): Query<CheckpointFilter>,
 ) -> Result<Json<Vec<Value>>, Error> {
-    let ledger = shared.ledger.clone();
+    let ledger = shared.ledger.store();
     let limit = filter.limit.clamp(1, LIST_MAX);
     let before = filter.before.unwrap_or(u64::MAX);
     let list =
@@ -232,7 +242,7 @@ pub(super) async fn state_file(
 ) -> Result<Response, Error> {
     let key = hex::decode(key.trim_start_matches("0x"))
         .map_err(|_| Error::unprocessable("the key isn't hexadecimal".to_owned()))?;
-    let ledger = shared.ledger.clone();
+    let ledger = shared.ledger.store();
     let (stored, key, value, proof) = blocking(move || {
         let reader = ledger.reader()?;
         let height = Height(reader.version());
@@ -272,7 +282,7 @@ pub(super) async fn book_file(
         "network" => BookId::Network,
         id => BookId::Service(id.parse().map_err(|_| unknown())?),
     };
-    let ledger = shared.ledger.clone();
+    let ledger = shared.ledger.store();
     let context = shared.genesis.signing_context();
     let document = blocking(move || {
         let volume = match filter.volume {
@@ -319,7 +329,7 @@ async fn stored_checkpoint(shared: &Shared, height: &str) -> Result<Decision, Er
             Error::unprocessable("a checkpoint is named by its height, or `latest`".to_owned())
         })?)),
     };
-    let ledger = shared.ledger.clone();
+    let ledger = shared.ledger.store();
     let stored = blocking(move || {
         let height = match wanted {
             Some(height) => height,

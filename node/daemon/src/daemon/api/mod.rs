@@ -22,7 +22,7 @@ use lamina_node_core::{
 use lamina_p2p_net::Handle;
 use lamina_types::{
     BLOB_BYTES_MAX, COMPONENT_BYTES_MAX, Canonical, Digest, OperatorIndex, PeerKey, ServiceId,
-    ServiceRegistration, SignedTaskRequest, TaskId,
+    SignedTaskRequest, TaskId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -32,6 +32,7 @@ use tokio_stream::wrappers::BroadcastStream;
 
 use crate::daemon::driver::{Mailbox, Stopped};
 use crate::daemon::executor::Executor;
+use crate::daemon::ledger::Archive;
 use crate::daemon::metrics;
 use crate::daemon::store::Store;
 
@@ -49,7 +50,7 @@ pub(crate) struct Shared {
     pub(crate) network: Handle,
     pub(crate) store: Arc<Store>,
     pub(crate) executor: Arc<Executor>,
-    pub(crate) ledger: Arc<lamina_ledger_store::Store>,
+    pub(crate) ledger: Archive,
 }
 
 type Context = State<Arc<Shared>>;
@@ -67,7 +68,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Shared, stop: watch::Re
         .route("/v1/components", put(put_component))
         .layer(DefaultBodyLimit::max(COMPONENT_BYTES_MAX as usize))
         .route("/v1/blobs/{digest}", get(show_blob).put(put_blob))
-        .route("/v1/services", get(list_services).post(create_service))
+        .route("/v1/services", get(list_services))
         .route("/v1/services/{id}", get(show_service))
         .route("/v1/tasks", get(list_tasks))
         .route("/v1/tasks", post(submit_task))
@@ -199,18 +200,6 @@ async fn put_blob(
     }
     tokio::task::block_in_place(|| upload.finish()).map_err(full)?;
     Ok((StatusCode::CREATED, Json(json!({ "digest": digest, "bytes": bytes }))).into_response())
-}
-
-async fn create_service(State(shared): Context, body: Bytes) -> Result<Response, Error> {
-    let registration = ServiceRegistration::from_bytes(&body)
-        .map_err(|e| Error::unprocessable(format!("the body isn't a registration: {e}")))?;
-    let executor = shared.executor.clone();
-    let manifest = registration.manifest.clone();
-    tokio::task::spawn_blocking(move || executor.check_manifest(&manifest))
-        .await
-        .map_err(|_| Stopped)?
-        .map_err(Error::unprocessable)?;
-    shared.command(Command::RegisterService(Box::new(registration))).await
 }
 
 async fn list_services(State(shared): Context) -> Result<Json<Vec<ServiceView>>, Error> {
@@ -362,9 +351,6 @@ async fn show_metrics(State(shared): Context) -> Result<Response, Error> {
 impl Shared {
     async fn command(&self, command: Command) -> Result<Response, Error> {
         match self.mailbox.command(command).await? {
-            Ok(Reply::Service(id)) => {
-                Ok((StatusCode::CREATED, Json(json!({ "id": id }))).into_response())
-            }
             Ok(Reply::Task(id)) => {
                 Ok((StatusCode::ACCEPTED, Json(json!({ "id": id }))).into_response())
             }
