@@ -2,7 +2,7 @@
 //!
 //! [`book`] keeps operators' signed changes and makes cuts through them, [`finality`] is the consensus on checkpoints, and
 //! [`state`] is what finalised operations come to. [`history`] accumulates headers, [`system`] is what the ledger keeps of
-//! itself in the state, and [`file`] is a checkpoint that anyone can verify. Cores don't know each other: `lamina-node-core`
+//! itself in the state, and [`mod@file`] is a checkpoint that anyone can verify. Cores don't know each other: `lamina-node-core`
 //! composes them, and `lamina-ledger-store` keeps what they come to.
 
 pub mod book;

@@ -128,7 +128,6 @@ impl Ledger {
         lamina_ledger_store::Config {
             cache_bytes: self.cache_bytes,
             keep_versions: self.states_kept,
-            ..lamina_ledger_store::Config::default()
         }
     }
 }

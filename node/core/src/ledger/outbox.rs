@@ -11,7 +11,7 @@ pub(crate) struct Outbox {
 #[derive(Debug)]
 enum Entry {
     Write(u64),
-    Message(Gossip),
+    Message(Box<Gossip>),
 }
 
 impl Outbox {
@@ -25,7 +25,7 @@ impl Outbox {
         if self.waiting.is_empty() {
             return Some(message);
         }
-        self.waiting.push_back(Entry::Message(message));
+        self.waiting.push_back(Entry::Message(Box::new(message)));
         None
     }
 
@@ -39,7 +39,7 @@ impl Outbox {
         let mut free = Vec::new();
         while let Some(Entry::Message(_)) = self.waiting.front() {
             if let Some(Entry::Message(message)) = self.waiting.pop_front() {
-                free.push(message);
+                free.push(*message);
             }
         }
         free

@@ -117,7 +117,7 @@ impl SubmitOptions {
         let signer = OperationSigner::new(client, account).await?;
         let sequence = signer.next_sequence(client).await?;
         let valid_until = now() + Duration::from_secs(self.valid_for);
-        let fee_max = self.fee_max.unwrap_or(signer.fee_max(&action));
+        let fee_max = self.fee_max.unwrap_or_else(|| signer.fee_max(&action));
         let signed = signer.sign(sequence, valid_until, fee_max, action);
         let id = client.submit_operation(&signed).await?;
         let wait = if self.no_wait { 0 } else { self.wait };
