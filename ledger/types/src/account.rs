@@ -18,14 +18,6 @@ pub(crate) mod typed_data {
     #![allow(missing_docs, reason = "generated from the Solidity types, which are documented")]
 
     alloy_sol_types::sol! {
-        /// Registers a service; `manifest` is the service's identifier.
-        struct RegisterManifest {
-            bytes32 manifest;
-            address owner;
-            string name;
-            bytes32 component;
-        }
-
         // Operations; all begin with the same four fields. `asset` is `Asset::to_word`, digests are SHA-256.
 
         struct Transfer {
@@ -234,7 +226,7 @@ pub(crate) mod typed_data {
         }
     }
 }
-pub(crate) use typed_data::{RegisterManifest, RequestTask};
+pub(crate) use typed_data::RequestTask;
 
 /// The network as wallets see it.
 #[derive(Debug, Clone, PartialEq, Eq)]

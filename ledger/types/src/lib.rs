@@ -47,7 +47,7 @@ pub use runtime::Runtime;
 pub use service::{
     BLOB_BYTES_MAX, BLOBS_MAX, Blob, BlobName, COMPONENT_BYTES_MAX, Error as ServiceError, Limits,
     Llm, MANIFEST_BYTES_MAX, Manifest, ORIGINS_MAX, Oracle, PARAMETERS_MAX, ParameterName,
-    ParameterValue, STATE_BYTES_MAX, ServiceName, ServiceRegistration,
+    ParameterValue, STATE_BYTES_MAX, ServiceName,
 };
 pub use task::{
     Failure, INPUT_BYTES_MAX, Input, OBSERVATION_BYTES_MAX, OUTPUT_BYTES_MAX, ObservationValue,

@@ -5,7 +5,6 @@ use std::io;
 use borsh::{BorshDeserialize, BorshSerialize};
 use serde::{Deserialize, Serialize};
 
-use crate::account::{self, AccountKey, AccountSignature, RegisterManifest, SigningContext};
 use crate::signing::{Domain, Preimage};
 use crate::{Address, Canonical, ChainId, Digest, List, Origin, ServiceId, Text};
 
@@ -173,13 +172,6 @@ impl Manifest {
         Digest::of(&self.to_bytes())
     }
 
-    /// The manifest with its owner's consent.
-    #[must_use]
-    pub fn register(self, key: &AccountKey, context: &SigningContext) -> ServiceRegistration {
-        let signature = key.sign(&self.signing_digest(context));
-        ServiceRegistration { manifest: self, signature }
-    }
-
     /// Checks what the types don't hold by themselves.
     ///
     /// # Errors
@@ -211,48 +203,13 @@ impl Manifest {
         }
         within("manifest bytes", self.to_bytes().len() as u64, MANIFEST_BYTES_MAX as u64)
     }
-
-    fn signing_digest(&self, context: &SigningContext) -> Digest {
-        context.digest(&RegisterManifest {
-            manifest: self.service_id(&context.chain).0.into(),
-            owner: self.owner.0.into(),
-            name: self.name.to_string(),
-            component: self.component.0.into(),
-        })
-    }
 }
 
 impl Canonical for Manifest {
     const BYTES_MAX: usize = MANIFEST_BYTES_MAX;
 }
 
-/// A manifest, signed by its owner.
-#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
-pub struct ServiceRegistration {
-    /// What the service is.
-    pub manifest: Manifest,
-    /// The owner's signature (EIP-712, `RegisterManifest`).
-    pub signature: AccountSignature,
-}
-
-impl ServiceRegistration {
-    /// Checks the bounds and the owner's signature.
-    ///
-    /// # Errors
-    /// [`Error::Bound`], [`Error::Signature`].
-    pub fn verify(&self, context: &SigningContext) -> Result<ServiceId, Error> {
-        self.manifest.check()?;
-        let digest = self.manifest.signing_digest(context);
-        self.signature.verify(&digest, self.manifest.owner)?;
-        Ok(self.manifest.service_id(&context.chain))
-    }
-}
-
-impl Canonical for ServiceRegistration {
-    const BYTES_MAX: usize = MANIFEST_BYTES_MAX + 65;
-}
-
-/// Why a registration is refused.
+/// Why a manifest doesn't hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -272,22 +229,15 @@ pub enum Error {
     /// An oracle's tasks run at the same time, so there's no order in which it could keep something.
     #[error("an oracle keeps no state: set limits.state_bytes to 0")]
     OracleWithState,
-    /// Not signed by the owner.
-    #[error("the owner's signature doesn't hold")]
-    Signature(#[from] account::Error),
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn context() -> SigningContext {
-        SigningContext { chain: "lamina-test-1".parse().unwrap(), ethereum_chain: 31337 }
-    }
-
-    fn manifest(key: &AccountKey) -> Manifest {
+    fn manifest() -> Manifest {
         Manifest {
-            owner: key.address(),
+            owner: Address([1; 20]),
             name: "moderator".to_owned().try_into().unwrap(),
             description: Text::default(),
             component: Digest::of(b"component"),
@@ -306,28 +256,16 @@ mod tests {
     }
 
     #[test]
-    fn only_the_owner_registers() {
-        let (owner, other) = (AccountKey::from_bytes(&[1; 32]).unwrap(), [2; 32]);
-        let other = AccountKey::from_bytes(&other).unwrap();
-        let own = manifest(&owner).register(&owner, &context());
-        assert_eq!(own.verify(&context()), Ok(own.manifest.service_id(&context().chain)));
-        let foreign = manifest(&owner).register(&other, &context());
-        assert!(matches!(foreign.verify(&context()), Err(Error::Signature(_))));
-    }
-
-    #[test]
     fn fields_out_of_bounds_are_named() {
-        let owner = AccountKey::from_bytes(&[1; 32]).unwrap();
-        let mut manifest = manifest(&owner);
+        let mut manifest = manifest();
         manifest.component_bytes = COMPONENT_BYTES_MAX + 1;
-        let error = manifest.register(&owner, &context()).verify(&context()).unwrap_err();
+        let error = manifest.check().unwrap_err();
         assert!(error.to_string().starts_with("component_bytes is 33554433"), "{error}");
     }
 
     #[test]
     fn oracle_keeps_no_state() {
-        let owner = AccountKey::from_bytes(&[1; 32]).unwrap();
-        let mut manifest = manifest(&owner);
+        let mut manifest = manifest();
         manifest.oracle = Some(Oracle { origins: List::default(), llm: None });
         assert_eq!(manifest.check(), Ok(()));
         manifest.limits.state_bytes = 1;
@@ -336,10 +274,9 @@ mod tests {
 
     #[test]
     fn another_manifest_is_another_service() {
-        let owner = AccountKey::from_bytes(&[1; 32]).unwrap();
-        let (first, mut second) = (manifest(&owner), manifest(&owner));
+        let (first, mut second) = (manifest(), manifest());
         second.limits.fuel += 1;
-        let chain = context().chain;
+        let chain = "lamina-test-1".parse().unwrap();
         assert_ne!(first.service_id(&chain), second.service_id(&chain));
     }
 }

@@ -147,7 +147,7 @@ impl Early {
         task: TaskId,
         from: RangeInclusive<PeerKey>,
     ) -> impl Iterator<Item = (Topic, u64)> + '_ {
-        let first = ((task, *from.start(), Topic::Services, OperatorIndex(0)), 0);
+        let first = ((task, *from.start(), Topic::Tasks, OperatorIndex(0)), 0);
         let last = ((task, *from.end(), Topic::ObservationSets, OperatorIndex(u16::MAX)), u64::MAX);
         self.by_task.range(first..=last).map(|((_, _, topic, _), place)| (*topic, *place))
     }
@@ -226,7 +226,6 @@ impl Early {
 /// The topic that a message belongs to.
 pub(crate) const fn topic(message: &Gossip) -> Topic {
     match message {
-        Gossip::Service(_) => Topic::Services,
         Gossip::Task(_) => Topic::Tasks,
         Gossip::Attestation(_) => Topic::Attestations,
         Gossip::Certificate(_) => Topic::Certificates,
@@ -244,8 +243,7 @@ const fn signer(message: &Gossip) -> OperatorIndex {
         Gossip::Attestation(attestation) => attestation.operator,
         Gossip::Observation(observation) => observation.operator,
         Gossip::ObservationSet(set) => set.proposer,
-        Gossip::Service(_)
-        | Gossip::Task(_)
+        Gossip::Task(_)
         | Gossip::Certificate(_)
         | Gossip::Operation(..)
         | Gossip::Change(_)
@@ -257,10 +255,7 @@ impl Node {
     /// The task for which a message has to wait, if it can't be judged yet.
     pub(crate) fn waits_for(&self, message: &Gossip) -> Option<TaskId> {
         let task = match message {
-            Gossip::Service(_)
-            | Gossip::Operation(..)
-            | Gossip::Change(_)
-            | Gossip::Consensus(..) => return None,
+            Gossip::Operation(..) | Gossip::Change(_) | Gossip::Consensus(..) => return None,
             Gossip::Task(request) => {
                 let id = request.request.task_id(&self.context.chain);
                 let near =

@@ -310,8 +310,6 @@ impl Node {
         }
         let topic = topic(&message);
         let verdict = match message {
-            // Services come from the ledger.
-            Gossip::Service(_) => Ok(Verdict::Ignore),
             Gossip::Task(request) => self.judge_request(*request, delivery.is_some()),
             Gossip::Certificate(certificate) if delivery.is_some() => {
                 self.judge_certificate(from, certificate)

@@ -51,11 +51,9 @@ impl Node {
     pub(crate) fn handle_request(&mut self, _from: PeerKey, id: u64, request: Request) {
         let response = match request {
             Request::Inventory => Response::Inventory {
-                services: List::default(),
                 open_tasks: List::truncated(self.open.iter().rev().map(|(_, id)| *id)),
                 certified_tasks: List::truncated(self.certified_tasks().map(|(id, _)| id)),
             },
-            Request::Services(_) => Response::Services(List::default()),
             Request::Tasks(ids) => {
                 let known = ids.as_slice().iter().filter_map(|id| self.tasks.get(id));
                 Response::Tasks(List::truncated(known.map(|task| task.request.clone())))
@@ -110,10 +108,7 @@ impl Node {
                     self.handle_blob(from, service, blob, None);
                 }
             }
-            (
-                Question::Inventory,
-                Some(Response::Inventory { services: _, open_tasks, certified_tasks }),
-            ) => {
+            (Question::Inventory, Some(Response::Inventory { open_tasks, certified_tasks })) => {
                 self.handle_tasks_known(from, open_tasks.as_slice(), certified_tasks.as_slice());
             }
             (Question::Tasks(asked), Some(Response::Tasks(list))) => {

@@ -11,7 +11,7 @@ use lamina_certificate::{Attestation, Observation, OperatorSet, SecretKey};
 use lamina_node_core::{
     Action, CommandError, Event, HEIGHTS_KEPT, Notice, Record, Reply, ServiceStatus, TaskStatus,
 };
-use lamina_p2p::{Gossip, Offence, Topic, Verdict};
+use lamina_p2p::{Gossip, Offence, Verdict};
 use lamina_types::{
     Digest, EpochNumber, Height, OperatorIndex, ServiceId, SignedTaskRequest, TaskId, TaskRequest,
 };
@@ -733,25 +733,6 @@ fn a_disk_that_fails_refuses_what_waits_for_it() {
     assert_eq!(status, ServiceStatus::Refused("the disk is full".to_owned()));
     let task = fetching.network.node(0).tasks().next().unwrap();
     assert!(task.abstention.unwrap().reason.contains("the disk is full"));
-}
-
-#[test]
-fn peers_are_neither_told_nor_asked_of_services() {
-    let mut network = Network::new(2);
-    let service = network.deploy(0);
-    let manifest = network.manifest();
-    let registration = manifest.register(&account(), &network.genesis.signing_context());
-    let (topic, bytes) = Gossip::Service(Box::new(registration)).encode();
-    assert_eq!(topic, Topic::Services);
-    assert_eq!(network.gossip(0, 1, topic, bytes), Verdict::Ignore);
-    let node = network.hosts[0].node.as_mut().unwrap();
-    let request = lamina_p2p::Request::Services(lamina_types::List::truncated([service]));
-    node.handle(network.now, Event::Request { from: peer(1), id: 1, request });
-    let answer = node.poll().unwrap();
-    let Action::Answer(1, lamina_p2p::Response::Services(list)) = answer else {
-        panic!("{answer:?}")
-    };
-    assert!(list.as_slice().is_empty());
 }
 
 #[test]

@@ -277,10 +277,7 @@ fn foreign_bytes_never_stop_a_node() {
     let service = network.deploy(0);
     network.hosts.iter_mut().for_each(|host| host.behaviour = slow);
     let task = network.submit(0, service, 2);
-    let registration =
-        network.manifest().register(&harness::account(), &network.genesis.signing_context());
     let samples = [
-        Gossip::Service(Box::new(registration)).encode(),
         Gossip::Task(Box::new(network.request(service, 1))).encode(),
         Gossip::Attestation(network.attest(1, task, OUTCOME)).encode(),
     ];

@@ -2,15 +2,14 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use lamina_certificate::{Attestation, Checkpoint, Observation, ObservationSet, TaskCertificate};
 use lamina_types::{
     Bytes, Canonical, Change, ChangeId, Cut, Digest, HeaderId, Height, LaneHead, List,
-    OperatorIndex, Outcome, PeerKey, ServiceId, ServiceRegistration, SignedTaskRequest, TaskId,
-    VolumeId,
+    OperatorIndex, Outcome, PeerKey, SignedTaskRequest, TaskId, VolumeId,
 };
 
 use crate::CHUNK_BYTES_MAX;
 
 /// Most identifiers in a request.
 pub const IDS_MAX: usize = 64;
-/// Most registrations or requests in a response: 16 of 56 KiB fit into [`RESPONSE_BYTES_MAX`].
+/// Most requests in a response: 16 of 32 KiB fit into [`RESPONSE_BYTES_MAX`].
 pub const ITEMS_MAX: usize = 16;
 /// Most identifiers of each kind in an inventory.
 pub const INVENTORY_MAX: usize = 4096;
@@ -38,10 +37,8 @@ pub const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
 /// What one node asks of another.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Request {
-    /// Which services and tasks do you know? Asked on connecting, and now and then.
+    /// Which tasks do you know? Asked on connecting, and now and then.
     Inventory,
-    /// Send these registrations.
-    Services(List<ServiceId, ITEMS_MAX>),
     /// Send these requests.
     Tasks(List<TaskId, ITEMS_MAX>),
     /// Send what was attested on these tasks.
@@ -126,17 +123,13 @@ impl Canonical for Request {
 /// The answer to a [`Request`], of the same name. What isn't known is left out.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub enum Response {
-    /// What the node knows; services in ascending order, tasks with the latest first.
+    /// What the node knows, the latest first.
     Inventory {
-        /// Its services.
-        services: List<ServiceId, INVENTORY_MAX>,
         /// Its tasks that have no certificate yet.
         open_tasks: List<TaskId, INVENTORY_MAX>,
         /// Its latest tasks that have one: for those who missed them altogether.
         certified_tasks: List<TaskId, CERTIFIED_MAX>,
     },
-    /// Registrations.
-    Services(List<ServiceRegistration, ITEMS_MAX>),
     /// Requests.
     Tasks(List<SignedTaskRequest, ITEMS_MAX>),
     /// What was attested.
@@ -191,8 +184,10 @@ mod tests {
 
     #[test]
     fn most_changes_can_be_asked_for() {
-        let volume =
-            VolumeId { book: lamina_types::BookId::Service(ServiceId([1; 32])), volume: 1 };
+        let volume = VolumeId {
+            book: lamina_types::BookId::Service(lamina_types::ServiceId([1; 32])),
+            volume: 1,
+        };
         let (author, number, change) = (PeerKey([1; 32]), 7, ChangeId([2; 32]));
         let one = ChangeRef { volume, author, number, change };
         let request = Request::Changes(List::truncated(vec![one; CHANGE_REFS_MAX]));
@@ -209,9 +204,8 @@ mod tests {
 
     #[test]
     fn largest_answers_fit_the_bound() {
-        const { assert!(ITEMS_MAX * ServiceRegistration::BYTES_MAX < RESPONSE_BYTES_MAX) };
         const { assert!(ITEMS_MAX * SignedTaskRequest::BYTES_MAX < RESPONSE_BYTES_MAX) };
-        const { assert!((INVENTORY_MAX * 2 + CERTIFIED_MAX) * 32 + 16 < RESPONSE_BYTES_MAX) };
+        const { assert!((INVENTORY_MAX + CERTIFIED_MAX) * 32 + 16 < RESPONSE_BYTES_MAX) };
         const {
             assert!(
                 IDS_MAX * ATTESTATIONS_PER_TASK_MAX * Attestation::BYTES_MAX < RESPONSE_BYTES_MAX

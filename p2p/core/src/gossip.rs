@@ -1,7 +1,7 @@
 use lamina_certificate::{Attestation, Observation, ObservationSet, TaskCertificate};
 use lamina_types::{
-    Bytes, Canonical, ChainId, Change, Digest, ServiceRegistration, SignedOperation,
-    SignedTaskRequest, Timestamp, canonical,
+    Bytes, Canonical, ChainId, Change, Digest, SignedOperation, SignedTaskRequest, Timestamp,
+    canonical,
 };
 
 /// Longest message of any topic, in bytes.
@@ -12,8 +12,6 @@ pub const CONSENSUS_BYTES_MAX: usize = 56 * 1024;
 /// What messages are about. Their number is fixed: it doesn't grow with services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
-    /// Services' registrations.
-    Services,
     /// Requests for tasks.
     Tasks,
     /// Operators' attestations.
@@ -34,8 +32,7 @@ pub enum Topic {
 
 impl Topic {
     /// All topics.
-    pub const ALL: [Self; 9] = [
-        Self::Services,
+    pub const ALL: [Self; 8] = [
         Self::Tasks,
         Self::Attestations,
         Self::Certificates,
@@ -50,7 +47,6 @@ impl Topic {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Services => "services",
             Self::Tasks => "tasks",
             Self::Attestations => "attestations",
             Self::Certificates => "certificates",
@@ -72,7 +68,6 @@ impl Topic {
     #[must_use]
     pub const fn bytes_max(self) -> usize {
         match self {
-            Self::Services => ServiceRegistration::BYTES_MAX,
             Self::Tasks => SignedTaskRequest::BYTES_MAX,
             Self::Attestations => Attestation::BYTES_MAX,
             Self::Certificates => TaskCertificate::BYTES_MAX,
@@ -129,8 +124,6 @@ impl Second {
 /// A message, decoded. Signatures are not yet checked, except that they are points of their group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Gossip {
-    /// Someone registers a service.
-    Service(Box<ServiceRegistration>),
     /// Someone asks for a run.
     Task(Box<SignedTaskRequest>),
     /// An operator attests an outcome.
@@ -156,9 +149,6 @@ impl Gossip {
     /// [`Error`].
     pub fn decode(topic: Topic, bytes: &[u8]) -> Result<Self, Error> {
         let message = match topic {
-            Topic::Services => {
-                Self::Service(Box::new(ServiceRegistration::from_bytes(bytes).map_err(Error)?))
-            }
             Topic::Tasks => {
                 Self::Task(Box::new(SignedTaskRequest::from_bytes(bytes).map_err(Error)?))
             }
@@ -192,7 +182,6 @@ impl Gossip {
     #[must_use]
     pub fn encode(&self) -> (Topic, Vec<u8>) {
         match self {
-            Self::Service(registration) => (Topic::Services, registration.to_bytes()),
             Self::Task(request) => (Topic::Tasks, request.to_bytes()),
             Self::Attestation(attestation) => (Topic::Attestations, attestation.to_bytes()),
             Self::Certificate(certificate) => (Topic::Certificates, certificate.to_bytes()),

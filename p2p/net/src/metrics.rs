@@ -145,15 +145,14 @@ impl Counters {
 /// A topic's place in [`Topic::ALL`].
 const fn index(topic: Topic) -> usize {
     match topic {
-        Topic::Services => 0,
-        Topic::Tasks => 1,
-        Topic::Attestations => 2,
-        Topic::Certificates => 3,
-        Topic::Observations => 4,
-        Topic::ObservationSets => 5,
-        Topic::Operations => 6,
-        Topic::Changes => 7,
-        Topic::Consensus => 8,
+        Topic::Tasks => 0,
+        Topic::Attestations => 1,
+        Topic::Certificates => 2,
+        Topic::Observations => 3,
+        Topic::ObservationSets => 4,
+        Topic::Operations => 5,
+        Topic::Changes => 6,
+        Topic::Consensus => 7,
     }
 }
 

@@ -13,8 +13,8 @@ use lamina_p2p::{Offence, RESPONSE_BYTES_MAX, Request, Response};
 use lamina_p2p_net::{Config, RequestError};
 use lamina_types::account::SigningContext;
 use lamina_types::{
-    AccountKey, Bytes, Canonical, Digest, Limits, List, MANIFEST_BYTES_MAX, Manifest,
-    ParameterValue, PeerKey, ServiceRegistration, Text,
+    AccountKey, Bytes, Canonical, Digest, Height, INPUT_BYTES_MAX, Input, List, PeerKey, ServiceId,
+    SignedTaskRequest, TaskRequest, Timestamp,
 };
 
 /// Two nodes, connected; the second one answers.
@@ -33,28 +33,17 @@ async fn answer(node: &Node, response: Response) {
     node.handle.answer(id, response).unwrap();
 }
 
-fn registration(nonce: u8) -> ServiceRegistration {
+fn request(nonce: u64) -> SignedTaskRequest {
     let key = AccountKey::from_bytes(&[1; 32]).unwrap();
-    let value = "x".repeat(MANIFEST_BYTES_MAX - 400);
-    let manifest = Manifest {
-        owner: key.address(),
-        name: "service".to_owned().try_into().unwrap(),
-        description: Text::truncated(&nonce.to_string()),
-        component: Digest([nonce; 32]),
-        component_bytes: 1,
-        limits: Limits {
-            fuel: 1,
-            memory_bytes: 1,
-            input_bytes: 1,
-            output_bytes: 1,
-            state_bytes: 0,
-        },
-        parameters: [("prompt".to_owned().try_into().unwrap(), ParameterValue::truncated(&value))]
-            .into(),
-        blobs: [].into(),
-        oracle: None,
+    let request = TaskRequest {
+        service: ServiceId([1; 32]),
+        input: Input::new([7; INPUT_BYTES_MAX]).unwrap(),
+        requester: key.address(),
+        nonce,
+        height: Height(0),
+        valid_until: Timestamp(1),
     };
-    manifest.register(&key, &SigningContext { chain: chain(), ethereum_chain: 31337 })
+    request.sign(&key, &SigningContext { chain: chain(), ethereum_chain: 31337 })
 }
 
 #[tokio::test]
@@ -62,7 +51,6 @@ async fn a_question_is_answered() {
     let [a, b] = pair(fixed(&[])).await;
     a.handle.ask(b.key(), 7, Request::Inventory).unwrap();
     let inventory = Response::Inventory {
-        services: List::truncated([]),
         open_tasks: List::truncated([]),
         certified_tasks: List::truncated([]),
     };
@@ -79,10 +67,10 @@ async fn a_question_is_answered() {
 #[tokio::test]
 async fn the_largest_answer_passes() {
     let [a, b] = pair(fixed(&[])).await;
-    a.handle.ask(b.key(), 1, Request::Services(List::truncated([]))).unwrap();
-    let response = Response::Services(List::truncated((0..16).map(registration)));
+    a.handle.ask(b.key(), 1, Request::Tasks(List::truncated([]))).unwrap();
+    let response = Response::Tasks(List::truncated((0..16).map(request)));
     let bytes = response.to_bytes().len();
-    assert!(bytes > RESPONSE_BYTES_MAX * 8 / 10, "{bytes}");
+    assert!(bytes > RESPONSE_BYTES_MAX / 2, "{bytes}");
     answer(&b, response.clone()).await;
     eventually("answer", async || a.response(1).is_some()).await;
     assert_eq!(a.response(1), Some(Ok(response)));

@@ -162,8 +162,8 @@ async fn a_slow_application_loses_gossip_but_no_peers() {
                 read += 1;
             }
         }
-        a.handle.publish(Topic::Services, read.to_string().into_bytes()).unwrap();
-        slow.metrics().topic(Topic::Services).delivered > 0
+        a.handle.publish(Topic::Changes, read.to_string().into_bytes()).unwrap();
+        slow.metrics().topic(Topic::Changes).delivered > 0
     })
     .await;
 }

@@ -152,6 +152,8 @@ pub(super) async fn list_commitments(
         let mut view =
             serde_json::to_value(&commitment).map_err(|e| Error::internal(e.to_string()))?;
         view["status"] = "final".into();
+        view["account"] = json!(commitment.owner.controller());
+        view["amount"] = json!(commitment.bound);
         list.push(view);
     }
     list.truncate(limit);
