@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use lamina_types::ChainId;
 use libp2p::allow_block_list::{self, BlockedPeers};
@@ -94,7 +94,9 @@ fn limits(config: &Config) -> ConnectionLimits {
 }
 
 fn identify(keypair: &Keypair, chain: &ChainId) -> identify::Behaviour {
-    let agent = concat!("lamina/", env!("CARGO_PKG_VERSION")).to_owned();
+    // The moment of the start tells peers that a node was restarted while they still take an older connection for alive.
+    let start = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default().as_nanos();
+    let agent = format!("lamina/{}+{start:x}", env!("CARGO_PKG_VERSION"));
     let config = identify::Config::new(protocol_version(chain), keypair.public())
         .with_agent_version(agent)
         .with_push_listen_addr_updates(true)

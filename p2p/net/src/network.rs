@@ -562,7 +562,11 @@ impl Network {
         }
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let agent = info.agent_version.chars().filter(char::is_ascii_graphic);
-        let known = peer.agent.replace(agent.take(AGENT_CHARS_MAX).collect()).is_some();
+        let agent: String = agent.take(AGENT_CHARS_MAX).collect();
+        if peer.agent.as_ref().is_some_and(|before| *before != agent) {
+            return self.handle_restarted(id, info);
+        }
+        let known = peer.agent.replace(agent).is_some();
         let (key, address, dialled) = (peer.key, peer.address.clone(), peer.dialled);
         self.take_addresses(id, &info.listen_addrs, dialled.then_some(&address));
         if !known {
@@ -571,6 +575,15 @@ impl Network {
             self.look_again();
             self.update_gauges();
         }
+    }
+
+    /// A peer was restarted, and an older connection of it isn't known to be dead yet. Gossipsub has told the old process what
+    /// this node subscribes to, and says it again on a first connection only: so there must be one.
+    fn handle_restarted(&mut self, id: PeerId, info: &identify::Info) {
+        tracing::debug!(peer = %id, "peer was restarted");
+        self.take_addresses(id, &info.listen_addrs, None);
+        self.disconnect(id);
+        self.look_again();
     }
 
     /// Takes what a peer says of itself, and where it was dialled.
