@@ -79,6 +79,8 @@ pub(crate) struct Decision {
     cut: Cut,
     /// Operations that fell out of books with it; known once it's being committed.
     fallen: Vec<Fallen>,
+    /// Operations in the changes that are final with it; known then, too.
+    held: Vec<OperationId>,
     /// Whether peers sent it, rather than this node's own consensus.
     fetched: bool,
     stage: Stage,
@@ -96,7 +98,18 @@ enum Stage {
 
 impl Decision {
     pub(super) const fn new(checkpoint: Checkpoint, cut: Cut, fetched: bool) -> Self {
-        Self { checkpoint, cut, fallen: Vec::new(), fetched, stage: Stage::Waiting }
+        Self {
+            checkpoint,
+            cut,
+            fallen: Vec::new(),
+            held: Vec::new(),
+            fetched,
+            stage: Stage::Waiting,
+        }
+    }
+
+    pub(super) const fn cut(&self) -> &Cut {
+        &self.cut
     }
 }
 
@@ -141,6 +154,7 @@ impl Ledger {
         let volumes = volumes
             .into_iter()
             .map(|(id, lanes)| (id.book, FinalVolume { volume: id.volume, lanes }));
+        self.save_changes();
         let system = system::writes(&self.history, &volumes.collect::<Vec<_>>());
         let input = CheckpointInput {
             height: header.height,
@@ -237,9 +251,11 @@ impl Ledger {
         let (checkpoint, cut) = (decision.checkpoint.clone(), decision.cut.clone());
         match self.books.finalise(&cut) {
             Ok(mut finalised) => {
-                let fallen = std::mem::take(&mut finalised.fallen);
+                let changes = finalised.changes.iter();
+                let held = changes.flat_map(VerifiedChange::operation_ids).copied().collect();
                 if let Some(decision) = &mut self.decision {
-                    decision.fallen = fallen;
+                    decision.fallen = std::mem::take(&mut finalised.fallen);
+                    decision.held = held;
                 }
                 let header = checkpoint.certificate.header;
                 let history_nodes = history_nodes(self.history.clone(), &header);
@@ -265,19 +281,32 @@ impl Ledger {
         self.history.append(&id);
         let height = header.height;
         self.tip = Tip { header, id };
-        self.forget_final(receipts);
+        self.forget_final(receipts, &decision.held);
         for evaluation in std::mem::take(&mut self.evaluations).into_keys() {
             self.work(LedgerWork::Forget(evaluation));
         }
         self.judgements.clear();
+        self.wary = false;
         self.started = false;
         self.committed_at = self.now;
-        self.books.set_authors(self.epochs.authors(Height(height.0 + 1)));
         for fallen in decision.fallen {
             self.carry_again(fallen.id, fallen.operation);
         }
+        self.set_authors();
+        // There may be room in this node's lane again.
+        if !self.to_compose.is_empty() {
+            self.compose_at.get_or_insert(self.now);
+        }
         self.act(LedgerAction::Notify(Notice::Checkpoint(height, receipts.len())));
         self.catch_up();
+    }
+
+    /// Lets those write who may at the next height. What others wrote last falls out of books.
+    pub(super) fn set_authors(&mut self) {
+        let authors = self.epochs.authors(Height(self.tip.header.height.0 + 1));
+        for fallen in self.books.set_authors(authors) {
+            self.carry_again(fallen.id, fallen.operation);
+        }
     }
 
     /// What fell out of a book: at once if this node promised it, in its turn otherwise.
@@ -290,7 +319,12 @@ impl Ledger {
         }
     }
 
-    fn forget_final(&mut self, receipts: &[Receipt]) {
+    /// What's in a final change is the state's to carry out, now or when its turn comes; what has its receipt is done.
+    fn forget_final(&mut self, receipts: &[Receipt], held: &[OperationId]) {
+        for id in held {
+            self.promises.remove(id);
+            self.to_carry.remove(id);
+        }
         for receipt in receipts {
             self.promises.remove(&receipt.operation);
             self.to_carry.remove(&receipt.operation);

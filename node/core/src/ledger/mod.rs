@@ -31,7 +31,7 @@ use lamina_ledger::state::{CheckpointInput, Receipt, Refusal};
 use lamina_p2p::{Gossip, Offence, Request, Response};
 use lamina_types::account::SigningContext;
 use lamina_types::{
-    Address, Change, CheckpointHeader, Cut, HeaderId, Height, OperationId, PeerKey,
+    Address, Change, ChangeId, CheckpointHeader, Cut, HeaderId, Height, OperationId, PeerKey,
     SignedOperation, Timestamp,
 };
 use rand_chacha::ChaCha20Rng;
@@ -120,7 +120,7 @@ pub(crate) struct Ledger {
     called: bool,
     /// When the tip was committed here.
     committed_at: Timestamp,
-    outbox: Outbox,
+    outbox: Outbox<LedgerAction>,
     /// Operations that this node must see final, or refused.
     promises: BTreeMap<OperationId, SignedOperation>,
     /// Those of them that wait to be put into this node's lane.
@@ -136,13 +136,17 @@ pub(crate) struct Ledger {
     replies: BTreeMap<u64, (u64, OperationId)>,
     evaluations: BTreeMap<u64, Evaluation>,
     judgements: BTreeMap<HeaderId, Judgement>,
+    /// Changes that aren't on disk: they waited for others when they came, or are an equivocator's. Most are never needed.
+    unsaved: BTreeSet<ChangeId>,
+    /// Whether a forged precommit of the height was passed on: from now on each is verified first.
+    wary: bool,
     decision: Option<Decision>,
     /// Checkpoints of peers, to be applied after the tip.
     ahead: VecDeque<(Checkpoint, Cut)>,
     peers: BTreeMap<PeerKey, Peer>,
     snapshot: Option<sync::Snapshot>,
     /// Lanes and changes that were asked for, until the answer comes.
-    asked: BTreeSet<LedgerQuestion>,
+    asked: BTreeSet<(PeerKey, LedgerQuestion)>,
     next_id: u64,
     actions: VecDeque<LedgerAction>,
     metrics: LedgerMetrics,
@@ -180,6 +184,8 @@ pub struct LedgerMetrics {
     pub proposals_refused: u64,
     /// Two votes or proposals of one operator in one step.
     pub votes_equivocal: u64,
+    /// Messages of the consensus that turned out wrong after they were passed on.
+    pub votes_refused: u64,
 }
 
 /// What the ledger wants done: through the node's own means, or by the shell.
@@ -273,8 +279,8 @@ impl Ledger {
         if self.is_heard() && self.engine.next_deadline().is_some_and(|at| at <= now) {
             self.engine.handle(now, Input::Tick);
         }
-        self.compose_due();
         self.carry_due();
+        self.compose_due();
     }
 
     /// When to call [`Self::tick`].
@@ -304,8 +310,8 @@ impl Ledger {
             self.act(LedgerAction::Reply(command, Ok(Reply::Operation(operation))));
             self.take_up(operation);
         }
-        for message in self.outbox.stored(id) {
-            self.act(LedgerAction::Publish(Box::new(message)));
+        for action in self.outbox.stored(id) {
+            self.act(action);
         }
     }
 

@@ -1,36 +1,40 @@
 use std::collections::VecDeque;
 
-use lamina_p2p::Gossip;
-
-/// Messages that wait for the disk: each leaves once all that was to be stored before it is.
-#[derive(Debug, Default)]
-pub(crate) struct Outbox {
-    waiting: VecDeque<Entry>,
+/// What leaves the node and waits for the disk: each leaves once all that was to be stored before it is.
+#[derive(Debug)]
+pub(crate) struct Outbox<T> {
+    waiting: VecDeque<Entry<T>>,
 }
 
 #[derive(Debug)]
-enum Entry {
+enum Entry<T> {
     Write(u64),
-    Message(Box<Gossip>),
+    Message(T),
 }
 
-impl Outbox {
+impl<T> Default for Outbox<T> {
+    fn default() -> Self {
+        Self { waiting: VecDeque::new() }
+    }
+}
+
+impl<T> Outbox<T> {
     /// What is sent from now on waits for this write.
     pub(crate) fn write(&mut self, id: u64) {
         self.waiting.push_back(Entry::Write(id));
     }
 
     /// Sends a message; returns it if nothing has to come before.
-    pub(crate) fn send(&mut self, message: Gossip) -> Option<Gossip> {
+    pub(crate) fn send(&mut self, message: T) -> Option<T> {
         if self.waiting.is_empty() {
             return Some(message);
         }
-        self.waiting.push_back(Entry::Message(Box::new(message)));
+        self.waiting.push_back(Entry::Message(message));
         None
     }
 
     /// A write is done; returns what may leave. Writes are done in their order.
-    pub(crate) fn stored(&mut self, id: u64) -> Vec<Gossip> {
+    pub(crate) fn stored(&mut self, id: u64) -> Vec<T> {
         let Some(at) = self.waiting.iter().position(|e| matches!(e, Entry::Write(w) if *w == id))
         else {
             return Vec::new();
@@ -39,7 +43,7 @@ impl Outbox {
         let mut free = Vec::new();
         while let Some(Entry::Message(_)) = self.waiting.front() {
             if let Some(Entry::Message(message)) = self.waiting.pop_front() {
-                free.push(*message);
+                free.push(message);
             }
         }
         free
@@ -49,7 +53,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lamina_p2p::Second;
+    use lamina_p2p::{Gossip, Second};
     use lamina_types::Bytes;
 
     fn message(text: &str) -> Gossip {

@@ -164,6 +164,8 @@ impl Ledger {
             replies: BTreeMap::new(),
             evaluations: BTreeMap::new(),
             judgements: BTreeMap::new(),
+            unsaved: BTreeSet::new(),
+            wary: false,
             decision: None,
             ahead: VecDeque::new(),
             peers: BTreeMap::new(),
@@ -187,7 +189,7 @@ impl Ledger {
         self.history = history;
         self.next_timer = restored.next_timer;
         self.tip = tip;
-        self.books.set_authors(self.epochs.authors(Height(self.tip.header.height.0 + 1)));
+        self.set_authors();
         for (book, FinalVolume { volume, lanes }) in restored.volumes {
             self.books.restore(VolumeId { book, volume }, lanes, Vec::new());
         }

@@ -6,15 +6,17 @@
 
 use lamina_certificate::{Evidence, SignedTwice};
 use lamina_ledger::Record;
-use lamina_ledger::book::{Inserted, verify_with};
+use lamina_ledger::book::{Inserted, VerifiedChange, verify_with};
 use lamina_ledger::state::Refusal;
 use lamina_ledger::state::accounts::AHEAD_MAX;
 use lamina_p2p::{ChangeRef, Gossip, Offence, Second, Verdict};
 use lamina_types::{
-    Address, Canonical as _, Change, ChangeId, Digest, OperationId, OperatorIndex, PeerKey,
+    Address, Canonical as _, Change, ChangeId, Cut, Digest, OperationId, OperatorIndex, PeerKey,
     SignedOperation, Timestamp,
 };
 
+use super::apply::Decision;
+use super::consensus::Judgement;
 use super::{Ledger, LedgerAction, LedgerWork};
 use crate::{CommandError, Notice, Reply};
 
@@ -22,6 +24,8 @@ use crate::{CommandError, Notice, Reply};
 const VALIDITY_MAX: std::time::Duration = std::time::Duration::from_secs(30 * 24 * 3600);
 /// Operations of others that nobody carries yet. Beyond, they're ignored; their node sends them again.
 const CARRY_MAX: usize = 16_384;
+/// Changes that are noted as not being on disk before those are looked for that aren't in memory either.
+const UNSAVED_MAX: usize = 4_096;
 
 impl Ledger {
     /// Someone hands an operation in.
@@ -124,10 +128,14 @@ impl Ledger {
 
     /// Makes changes of what waits, once the window is over.
     pub(super) fn compose_due(&mut self) {
-        if self.compose_at.is_none_or(|at| at > self.now) || !self.writes() {
+        if self.compose_at.is_none_or(|at| at > self.now) {
             return;
         }
         self.compose_at = None;
+        if !self.writes() {
+            // It may write no more: what it promised is said to those who may.
+            return self.to_compose.clear();
+        }
         let Some(signer) = self.signer.clone() else { return };
         let waiting = std::mem::take(&mut self.to_compose);
         let operations: Vec<_> = waiting
@@ -151,6 +159,9 @@ impl Ledger {
         }
         if changes.is_empty() {
             return;
+        }
+        if !self.to_compose.is_empty() {
+            self.compose_at = Some(self.now + self.config.compose_window);
         }
         self.metrics.changes_made += changes.len() as u64;
         let record =
@@ -177,7 +188,7 @@ impl Ledger {
             verify_with(change, &self.context, &known).map_err(|_| Offence::WrongSignature)?;
         let (id, stored) = (change.id(), change.change().clone());
         let operations: Vec<_> = change.operations().map(|(id, s)| (id, s.clone())).collect();
-        match self.books.insert(change) {
+        match self.insert(change) {
             Inserted::New => {
                 self.metrics.changes_taken += 1;
                 for (id, signed) in &operations {
@@ -191,6 +202,7 @@ impl Ledger {
             Inserted::Known => Ok(Verdict::Ignore),
             Inserted::Lacks { author, number, change } => {
                 let lacks = ChangeRef { volume: stored.volume, author, number, change };
+                self.keep_in_memory(id);
                 self.ask_for_changes(Some(from), &[lacks]);
                 Ok(Verdict::Accept)
             }
@@ -200,10 +212,8 @@ impl Ledger {
                 let epoch = self.epochs.number(self.tip.header.height);
                 let changes = SignedTwice { first, first_signature, second, second_signature };
                 let evidence = Evidence::Changes { epoch, changes };
-                self.store(vec![
-                    Record::Change(id, Box::new(stored.clone())),
-                    Record::Evidence(evidence.to_bytes()),
-                ]);
+                self.store(vec![Record::Evidence(evidence.to_bytes())]);
+                self.keep_in_memory(id);
                 self.act(LedgerAction::Notify(Notice::ChangeEquivocation(stored.author)));
                 self.changes_came();
                 Ok(Verdict::Accept)
@@ -212,6 +222,41 @@ impl Ledger {
                 self.metrics.changes_refused += 1;
                 Ok(Verdict::Ignore)
             }
+        }
+    }
+
+    /// Puts a change into its lane; one that a cut needs even if others have to give way.
+    fn insert(&mut self, change: VerifiedChange) -> Inserted {
+        let (volume, author) = (change.change().volume, change.change().author);
+        let names = |cut: &&Cut| {
+            let books = cut.books.as_slice().iter().filter(|book| book.book == volume.book);
+            books.flat_map(|book| book.lanes.as_slice()).any(|lane| lane.author == author)
+        };
+        let cuts = self.decision.iter().map(Decision::cut);
+        let cut = cuts.chain(self.judgements.values().map(Judgement::cut)).find(names).cloned();
+        match cut {
+            Some(cut) => self.books.insert_for(&cut, change),
+            None => self.books.insert(change),
+        }
+    }
+
+    /// A change that may never be needed isn't put on disk: its author could fill it with such. Nor does it keep others from
+    /// carrying what's in it.
+    fn keep_in_memory(&mut self, id: ChangeId) {
+        self.unsaved.insert(id);
+        if self.unsaved.len() > UNSAVED_MAX {
+            self.unsaved.retain(|id| self.books.change(id).is_some());
+        }
+    }
+
+    /// Puts those changes on disk that were kept in memory alone and are still there: a vote may rely on them.
+    pub(super) fn save_changes(&mut self) {
+        let unsaved = std::mem::take(&mut self.unsaved);
+        let kept = unsaved.into_iter().filter_map(|id| Some((id, self.books.change(&id)?.clone())));
+        let records: Vec<_> =
+            kept.map(|(id, change)| Record::Change(id, Box::new(change))).collect();
+        if !records.is_empty() {
+            self.store(records);
         }
     }
 
@@ -271,8 +316,13 @@ impl Ledger {
 
     /// Publishes a message, after all that was to be stored before it.
     pub(super) fn send(&mut self, message: Gossip) {
-        if let Some(message) = self.outbox.send(message) {
-            self.act(LedgerAction::Publish(Box::new(message)));
+        self.leave(LedgerAction::Publish(Box::new(message)));
+    }
+
+    /// Does what shows others what this node holds, after all that was to be stored before it.
+    pub(super) fn leave(&mut self, action: LedgerAction) {
+        if let Some(action) = self.outbox.send(action) {
+            self.act(action);
         }
     }
 }

@@ -91,6 +91,7 @@ impl Ledger {
     pub(crate) fn disconnected(&mut self, now: Timestamp, peer: &PeerKey) {
         self.now = now;
         self.peers.remove(peer);
+        self.asked.retain(|(asked, _)| asked != peer);
         if self.snapshot.as_ref().is_some_and(|snapshot| snapshot.from == *peer) {
             self.snapshot = None;
             self.asked.clear();
@@ -109,15 +110,17 @@ impl Ledger {
         self.catch_up();
     }
 
-    /// A node that writes to no book says again what nobody carries yet.
+    /// Takes up again what nobody carries yet: a node that writes to no book says it again, and who came to write to them, or
+    /// ceased to, has some left.
     fn repeat_promises(&mut self) {
-        if self.writes() {
+        // What's being committed is in no book, and yet in its place.
+        if self.decision.is_some() {
             return;
         }
         let lost: Vec<_> = self
             .promises
             .iter()
-            .filter(|(id, _)| !self.books.contains(id))
+            .filter(|(id, _)| !self.books.contains(id) && !self.to_compose.contains(id))
             .take(64)
             .map(|(id, _)| *id)
             .collect();
@@ -126,11 +129,13 @@ impl Ledger {
         }
     }
 
-    /// A peer asks.
+    /// A peer asks. Its answer waits for the disk, as all that leaves: what an answer shows of this node's lane, and the disk
+    /// then lost, would have another change's number after a restart.
     pub(crate) fn answer(&mut self, id: u64, request: Request) {
         if !matches!(request, Request::Ledger) {
             let pending = self.pending_of(&request);
-            return self.work(LedgerWork::Answer { id, request, pending });
+            let work = LedgerWork::Answer { id, request, pending };
+            return self.leave(LedgerAction::Work(work));
         }
         let lanes = self.books.heads().into_iter();
         let lanes = lanes.flat_map(|(volume, heads)| heads.into_iter().map(move |h| (volume, h)));
@@ -140,7 +145,7 @@ impl Ledger {
             first: self.first,
             lanes: List::truncated(lanes),
         };
-        self.act(LedgerAction::Answer(id, Response::Ledger(Box::new(status))));
+        self.leave(LedgerAction::Answer(id, Response::Ledger(Box::new(status))));
     }
 
     /// Changes that are asked for and not final: those are in memory alone.
@@ -169,7 +174,7 @@ impl Ledger {
         response: Option<Response>,
     ) {
         self.now = now;
-        self.asked.remove(question);
+        self.asked.remove(&(from, question.clone()));
         match (question, response) {
             (LedgerQuestion::Status, Some(Response::Ledger(status))) => {
                 self.handle_status(from, *status);
@@ -260,7 +265,7 @@ impl Ledger {
         let have = self.ahead.back().map(|(checkpoint, _)| checkpoint.header.height);
         let decided = Height(self.tip.header.height.0 + u64::from(self.decision.is_some()));
         let have = have.unwrap_or(decided).max(decided);
-        let busy = |q: &LedgerQuestion| matches!(q, LedgerQuestion::Checkpoints(_));
+        let busy = |(_, q): &(_, LedgerQuestion)| matches!(q, LedgerQuestion::Checkpoints(_));
         if self.ahead.len() > AHEAD_MAX / 2 || self.asked.iter().any(busy) {
             return;
         }
@@ -373,7 +378,7 @@ impl Ledger {
 
     fn ask(&mut self, peer: PeerKey, question: LedgerQuestion) {
         let once = !matches!(question, LedgerQuestion::Status);
-        if once && !self.asked.insert(question.clone()) {
+        if once && !self.asked.insert((peer, question.clone())) {
             return;
         }
         let request = match &question {

@@ -612,9 +612,9 @@ impl Network {
                 };
                 self.wire.push_back((index, Event::ProposalSigned(task, result)));
             }
-            Action::Ledger(work) => panic!("these nodes keep no ledger: {work:?}"),
             Action::Reply(_, result) => host.replies.push(result),
             Action::Notify(notice) => host.notices.push(notice),
+            Action::Ledger(work) => unreachable!("these nodes keep no ledger: {work:?}"),
         }
     }
 
