@@ -637,6 +637,8 @@ impl Network {
             }
             NodeAction::Reply(command, result) => self.reply(command, result),
             NodeAction::Notify(notice) => self.hosts[index].notices.push(notice),
+            // These nodes hold no component; that of a registered service isn't looked for.
+            NodeAction::Prepare(..) => {}
             other => panic!("nothing to run here: {other:?}"),
         }
     }
