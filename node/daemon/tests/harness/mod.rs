@@ -78,6 +78,8 @@ pub struct Node {
     pub folder: PathBuf,
     process: Option<Child>,
     api: String,
+    /// Where it listens: the system's choice at its first start, and the same ever after, as operators have it.
+    listen: Vec<String>,
 }
 
 /// Half a second between checkpoints, and a thousand ether for each node's account.
@@ -145,7 +147,9 @@ impl Network {
             if index < operators {
                 arguments.extend(["--operator".to_owned(), record]);
             }
-            nodes.push(Node { folder: node, process: None, api: String::new() });
+            let listen = ["/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0"];
+            let listen = listen.map(str::to_owned).into();
+            nodes.push(Node { folder: node, process: None, api: String::new(), listen });
         }
         let ledger = folder.path().join("ledger.json");
         fs::write(&ledger, ledger_of(&nodes).to_string()).unwrap();
@@ -288,7 +292,7 @@ impl Node {
             "genesis": "../genesis.json",
             "keys": { "directory": "keys", "passphrase_file": "../passphrase" },
             "p2p": {
-                "listen": ["/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0"],
+                "listen": self.listen,
                 "bootstrap": bootstrap,
                 "mdns": false,
             },
@@ -319,6 +323,11 @@ impl Node {
             assert!(ended.is_none(), "{}", fs::read_to_string(&log).unwrap());
             Some(format!("http://{}", self.endpoints()["api"].as_str()?))
         });
+        let endpoints = self.endpoints();
+        let addresses = endpoints["p2p"].as_array().into_iter().flatten();
+        self.listen = addresses
+            .filter_map(|address| Some(address.as_str()?.split("/p2p/").next()?.to_owned()))
+            .collect();
     }
 
     /// Where a running node can be reached.
