@@ -617,7 +617,8 @@ impl Network {
             NodeAction::Publish(message) => self.publish(index, *message),
             NodeAction::Ask { peer, id, request } => self.ask(index, &peer, id, &request),
             NodeAction::Answer(id, response) => self.answer(index, id, response),
-            NodeAction::SetScore(..) => {}
+            // These nodes hold no component; that of a registered service isn't looked for.
+            NodeAction::SetScore(..) | NodeAction::Prepare(..) => {}
             NodeAction::Ban(peer) => self.ban(index, peer),
             NodeAction::Store(id, _) => self.push(millis(1), index, What::Stored(id)),
             NodeAction::Ledger(LedgerWork::Answer { id, request, pending }) => {
@@ -637,8 +638,6 @@ impl Network {
             }
             NodeAction::Reply(command, result) => self.reply(command, result),
             NodeAction::Notify(notice) => self.hosts[index].notices.push(notice),
-            // These nodes hold no component; that of a registered service isn't looked for.
-            NodeAction::Prepare(..) => {}
             other => panic!("nothing to run here: {other:?}"),
         }
     }
