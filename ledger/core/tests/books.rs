@@ -678,6 +678,29 @@ fn restored_books_go_on_where_they_stopped() {
 }
 
 #[test]
+fn books_that_a_checkpoint_moves_on_keep_what_is_still_due() {
+    let mut node = single();
+    let mine: Vec<_> =
+        (1..=3).map(|at| node.write(&[operation(BookId::Network, at)]).remove(0)).collect();
+    let mut ahead = single();
+    for change in &mine {
+        ahead.books.insert(change.clone());
+    }
+    ahead.finalise(&cut(&[&mine[1]]));
+    node.document(NETWORK);
+    node.books.restore(NETWORK, ahead.books.final_lanes(&BookId::Network), Vec::new());
+    assert_eq!(node.books.heads(), ahead.books.heads());
+    assert_eq!(node.pending(), ahead.pending());
+    assert!(node.books.change(&mine[0].id()).is_none());
+    assert_eq!(node.books.change(&mine[2].id()), Some(mine[2].change()));
+    assert_eq!(node.books.insert(mine[0].clone()), Inserted::Refused(Refused::Behind));
+    let draft = node.books.compose(&[operation(BookId::Network, 4)]).remove(0);
+    assert_eq!((draft.number, draft.previous), (4, mine[2].id()));
+    let document = node.books.document(&NETWORK, &ahead.disk).unwrap();
+    assert_eq!(document.heads(), ahead.document(NETWORK).heads());
+}
+
+#[test]
 fn batch_and_one_by_one_make_the_same_document() {
     // The second lane repeats an operation of the first one, and one of its own.
     let first = lane(1, 3, 0);

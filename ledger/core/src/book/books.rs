@@ -140,7 +140,8 @@ impl Books {
         self.fallen(&[], &dropped)
     }
 
-    /// Puts a volume back as it was when the node stopped: how far it's final, and changes that aren't.
+    /// Puts a volume as it is by a checkpoint: how far it's final, and changes that aren't. Those of the book that were here
+    /// already stay as far as they're still due.
     ///
     /// Own changes must all be among them, or the next one has a number that was used before.
     pub fn restore(
@@ -150,8 +151,12 @@ impl Books {
         changes: Vec<VerifiedChange>,
     ) {
         let lanes = lanes.into_iter().map(|last| (last.head.author, Lane::after(last))).collect();
-        self.open.insert(volume.book, Volume { volume: volume.volume, lanes });
-        for change in changes {
+        let restored = Volume { volume: volume.volume, lanes };
+        let before = self.open.insert(volume.book, restored).unwrap_or_default();
+        let before: Vec<_> = before.lanes.into_values().flat_map(|mut lane| lane.clear()).collect();
+        self.forget(&before);
+        self.documents.retain(|id, _| id.book != volume.book);
+        for change in before.into_iter().chain(changes) {
             self.insert(change);
         }
     }
