@@ -139,7 +139,7 @@ mod tests {
         let request = Request::Outcome(lamina_types::TaskId([7; 32]));
         let mut bytes = Vec::new();
         block_on(write(&mut bytes, &request)).unwrap();
-        assert_eq!(bytes, [&[33, 0, 0, 0, 4][..], &[7; 32]].concat());
+        assert_eq!(bytes, [&[33, 0, 0, 0, 3][..], &[7; 32]].concat());
         assert_eq!(read_request(&bytes).unwrap(), request);
     }
 
