@@ -72,6 +72,13 @@ const IO_CRATES: [&str; 12] = [
     "wasmtime",
 ];
 
+/// Dependencies that a crate names and does nothing with: version 0.8.2 of Malachite's core has no line that uses tokio, which it
+/// takes without features, and re-exports an address type of multiaddr, which brings libp2p's keys. Look again at each update.
+const UNUSED: [(&str, &str); 2] = [
+    ("arc-malachitebft-core-consensus", "tokio"),
+    ("arc-malachitebft-core-consensus", "multiaddr"),
+];
+
 /// Those of alloy's crates that are data and their encodings only; with them go all `alloy-sol-*`.
 const ALLOY_DATA: [&str; 3] = ["alloy-json-abi", "alloy-primitives", "alloy-rlp"];
 
@@ -232,10 +239,11 @@ impl<'a> Graph<'a> {
         while let Some((id, path)) = waiting.pop() {
             for dependency in &self.nodes[id].deps {
                 let normal = dependency.dep_kinds.iter().any(|k| k.kind == DependencyKind::Normal);
-                if !normal || !seen.insert(&dependency.pkg) {
+                let used_package = self.packages[&dependency.pkg];
+                let edge = (self.packages[id].name.as_str(), used_package.name.as_str());
+                if !normal || UNUSED.contains(&edge) || !seen.insert(&dependency.pkg) {
                     continue;
                 }
-                let used_package = self.packages[&dependency.pkg];
                 if used_package.targets.iter().any(|target| target.is_proc_macro()) {
                     continue;
                 }
