@@ -448,6 +448,16 @@ fn changes_that_are_withheld_are_not_final_and_hold_nothing_up() {
     network.settle();
 }
 
+/// It was once asked again at each of its answers.
+#[test]
+fn who_says_to_be_ahead_and_has_nothing_to_show_is_asked_now_and_then() {
+    let mut network = with_liar(Conduct::Boasts, 5);
+    let asked = network.hosts[3].asked_for_checkpoints;
+    assert!((1..200).contains(&asked), "{asked} times");
+    network.hosts[3].conduct = Conduct::Honest;
+    network.settle();
+}
+
 #[test]
 fn proposals_that_do_not_hold_are_refused_and_the_next_proposer_decides() {
     let flaws = [

@@ -115,7 +115,7 @@ impl Ledger {
         }
         if height.0 > next.0 + 1 {
             // Others are far ahead: this node asks one of them instead of listening.
-            self.learn_height(from, Height(height.0 - 1));
+            self.ask_how_far(from);
             return Ok(Verdict::Ignore);
         }
         let calls = height == next && !self.started;

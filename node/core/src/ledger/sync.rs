@@ -186,19 +186,27 @@ impl Ledger {
                 LedgerQuestion::Lanes(_) | LedgerQuestion::Changes(_),
                 Some(Response::Changes(list)),
             ) => self.handle_changes(from, list.into_vec()),
-            (LedgerQuestion::Snapshot(..), Some(Response::Snapshot(part))) => {
-                match (part, &self.snapshot) {
-                    (Some(part), Some(_)) => {
-                        self.restore(SnapshotPart::State(part.into_vec()));
-                    }
+            (LedgerQuestion::Snapshot(height, _), Some(Response::Snapshot(part))) => {
+                match part {
+                    // It may be of a snapshot that was given up.
+                    _ if !self.takes_snapshot(from, *height) => {}
+                    Some(part) => self.restore(SnapshotPart::State(part.into_vec())),
                     // The peer keeps that state no longer: from a later one, then.
-                    _ => self.snapshot = None,
+                    None => self.snapshot = None,
                 }
             }
             (_, Some(_)) => self.act(LedgerAction::Charge(from, Offence::WrongAnswer)),
-            (LedgerQuestion::Snapshot(..), None) => self.snapshot = None,
+            (LedgerQuestion::Snapshot(height, _), None) if self.takes_snapshot(from, *height) => {
+                self.snapshot = None;
+            }
             (_, None) => {}
         }
+    }
+
+    /// Whether a snapshot of this checkpoint is on its way from this peer.
+    fn takes_snapshot(&self, from: PeerKey, height: Height) -> bool {
+        let is_this = |s: &Snapshot| s.from == from && s.checkpoint.0.header.height == height;
+        self.snapshot.as_ref().is_some_and(is_this)
     }
 
     /// A part of a snapshot was looked at.
@@ -247,8 +255,8 @@ impl Ledger {
         self.catch_up();
     }
 
-    /// A peer's messages are of a later height than this node's.
-    pub(super) fn learn_height(&mut self, from: PeerKey, _height: Height) {
+    /// Asks a peer how far it is: its messages are of a later height than this node's.
+    pub(super) fn ask_how_far(&mut self, from: PeerKey) {
         let now = self.now;
         let Some(peer) = self.peers.get_mut(&from) else { return };
         if peer.asked.is_none_or(|at| at + STATUS_AGAIN <= now) {
@@ -286,6 +294,12 @@ impl Ledger {
     }
 
     fn handle_checkpoints(&mut self, from: PeerKey, first: Height, list: Vec<(Checkpoint, Cut)>) {
+        if list.is_empty()
+            && let Some(peer) = self.peers.get_mut(&from)
+        {
+            // It hasn't what it said that it has: until it says so again, others are asked.
+            peer.height = Height::default();
+        }
         let mut expected = first;
         for (checkpoint, cut) in list {
             let header = &checkpoint.header;
@@ -326,6 +340,11 @@ impl Ledger {
 
     /// Changes that were asked for while a snapshot is on its way belong to it.
     fn restore_changes(&mut self, from: PeerKey, list: Vec<Change>) {
+        if list.is_empty() && self.snapshot.as_ref().is_some_and(|s| s.from == from) {
+            // Without the changes that lead to the state there's no going on from it: from another one, then.
+            self.snapshot = None;
+            return;
+        }
         let mut changes = Vec::with_capacity(list.len());
         for change in list {
             // The author's signature is what counts: the lane's end stands in the state.

@@ -1,10 +1,10 @@
 //! Operators who lie: a node that means well, and a tongue that doesn't.
 
 use lamina_ledger::finality::{ConsensusMessage, Proposal, Signer as _, Vote, VoteSignature};
-use lamina_p2p::{Gossip, Second};
+use lamina_p2p::{Gossip, Response, Second};
 use lamina_types::{
-    Bytes, Canonical as _, Change, CheckpointHeader, Cut, Digest, EpochNumber, HeaderId, List,
-    signing,
+    Bytes, Canonical as _, Change, CheckpointHeader, Cut, Digest, EpochNumber, HeaderId, Height,
+    List, signing,
 };
 
 use super::{Host, Network};
@@ -23,6 +23,8 @@ pub enum Conduct {
     ProposesTwice,
     /// Proposes what doesn't hold.
     Proposes(Flaw),
+    /// Says that it's far ahead, and has nothing to show.
+    Boasts,
     /// Its node's messages are kept back: the test speaks for it.
     Silent,
 }
@@ -149,6 +151,18 @@ impl Network {
         );
         proposal.signature = host.keys.ed25519(&digest);
         proposal
+    }
+}
+
+/// What a peer answers that claims to be ahead of everyone.
+pub fn boast(response: Response) -> Response {
+    match response {
+        Response::Ledger(mut status) => {
+            status.height = Height(u64::MAX);
+            Response::Ledger(status)
+        }
+        Response::Checkpoints(_) => Response::Checkpoints(List::default()),
+        other => other,
     }
 }
 

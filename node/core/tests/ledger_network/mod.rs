@@ -119,6 +119,8 @@ pub struct Host {
     seen: BTreeSet<[u8; 20]>,
     pub banned: BTreeSet<PeerKey>,
     pub notices: Vec<Notice>,
+    /// How often it was asked for checkpoints.
+    pub asked_for_checkpoints: usize,
 }
 
 /// Something that a user wants, and won't give up.
@@ -234,6 +236,7 @@ impl Network {
             seen: BTreeSet::new(),
             banned: BTreeSet::new(),
             notices: Vec::new(),
+            asked_for_checkpoints: 0,
         };
         let hosts: Vec<_> = (0..plan.hosts).map(host).collect();
         let mut network = Self {
@@ -686,6 +689,9 @@ impl Network {
     fn ask(&mut self, asker: usize, peer: &PeerKey, id: u64, request: &Request) {
         let (answerer, question) = (self.index_of(peer), self.fresh_id());
         let life = self.hosts[asker].life;
+        if matches!(request, Request::Checkpoints { .. }) {
+            self.hosts[answerer].asked_for_checkpoints += 1;
+        }
         self.questions.insert(question, Question { asker, life, id, answerer });
         let deaf = self.hosts[asker].deaf || self.hosts[answerer].deaf;
         if deaf || !self.is_connected(asker, answerer) || self.percent(self.loss) {
@@ -699,6 +705,10 @@ impl Network {
         let Some(open) = self.questions.get(&question) else { return };
         assert_eq!(open.answerer, index);
         let asker = open.asker;
+        if self.hosts[index].conduct == Conduct::Boasts {
+            let boast = lies::boast(response);
+            return self.respond(asker, question, Some(boast));
+        }
         if self.hosts[index].conduct == Conduct::Withholds
             && matches!(response, Response::Changes(_))
         {
