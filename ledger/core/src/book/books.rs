@@ -328,11 +328,16 @@ impl Books {
 
     /// Operations that aren't final, with their identifiers, ascending.
     pub fn pending(&self) -> impl Iterator<Item = (OperationId, &SignedOperation)> {
-        self.pending.iter().filter(|(_, pending)| !pending.is_final).map(|(id, pending)| {
-            let (change, index) = pending.changes.first_key_value().expect("one holds it");
-            let change = self.verified(change).expect("it's in its lane");
-            (*id, &change.change().operations.as_slice()[*index])
-        })
+        self.pending.keys().filter_map(|id| Some((*id, self.pending_operation(id)?)))
+    }
+
+    /// An operation in a change that isn't final, unless it's final by another one.
+    #[must_use]
+    pub fn pending_operation(&self, id: &OperationId) -> Option<&SignedOperation> {
+        let pending = self.pending.get(id).filter(|pending| !pending.is_final)?;
+        let (change, index) = pending.changes.first_key_value().expect("one holds it");
+        let change = self.verified(change).expect("it's in its lane");
+        Some(&change.change().operations.as_slice()[*index])
     }
 
     /// Whether an operation is in a change that isn't final.

@@ -61,11 +61,7 @@ impl Node {
     #[must_use]
     pub fn pending_operation(&self, id: &OperationId) -> Option<SignedOperation> {
         let ledger = self.ledger.as_ref()?;
-        let promised = ledger.promises.get(id).cloned();
-        promised.or_else(|| {
-            let mut pending = ledger.books.pending();
-            pending.find(|(of, _)| of == id).map(|(_, signed)| signed.clone())
-        })
+        ledger.promises.get(id).or_else(|| ledger.books.pending_operation(id)).cloned()
     }
 
     /// The number of an account's next operation, after those that are pending, if the state expects `next`.
