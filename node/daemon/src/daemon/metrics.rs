@@ -1,6 +1,6 @@
 //! What a node counts, as Prometheus reads it (the text format of `OpenMetrics`).
 
-use lamina_node_core::Metrics;
+use lamina_node_core::{LedgerMetrics, LedgerView, Metrics};
 use lamina_p2p::{Offence, Topic};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text};
@@ -12,12 +12,14 @@ use prometheus_client::registry::Registry;
 pub(crate) fn encode(
     node: &Metrics,
     load: (usize, usize),
+    ledger: Option<(LedgerMetrics, LedgerView)>,
     network: &lamina_p2p_net::Metrics,
 ) -> String {
     let mut registry = Registry::with_prefix("lamina");
     registry.register_collector(Box::new(Snapshot {
         node: node.clone(),
         load,
+        ledger,
         network: network.clone(),
         resident_bytes: resident_bytes(),
     }));
@@ -38,6 +40,7 @@ pub(crate) fn resident_bytes() -> u64 {
 struct Snapshot {
     node: Metrics,
     load: (usize, usize),
+    ledger: Option<(LedgerMetrics, LedgerView)>,
     network: lamina_p2p_net::Metrics,
     resident_bytes: u64,
 }
@@ -89,27 +92,71 @@ impl Collector for Snapshot {
             ("p2p_events_dropped", "Events dropped by a full queue", network.events_dropped),
             ("p2p_commands_refused", "Commands refused by a full queue", network.commands_refused),
         ];
-        for (name, help, value) in counters {
-            let counter = ConstCounter::new(value);
-            let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
-            counter.encode(metric)?;
-        }
+        encode_counters(&mut encoder, &counters)?;
         self.encode_messages(&mut encoder)?;
         self.encode_offences(&mut encoder)?;
-        let gauge = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let gauges = [
             ("tasks_open", "Tasks without a certificate", self.load.0 as u64),
             ("tasks_queued", "Tasks that wait for a worker", self.load.1 as u64),
             ("p2p_peers_connected", "Peers that are connected", network.peers_connected),
             ("process_resident_bytes", "Memory in RAM", self.resident_bytes),
         ];
-        for (name, help, value) in gauges {
-            let gauge = ConstGauge::new(gauge(value));
-            let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
-            gauge.encode(metric)?;
-        }
-        Ok(())
+        encode_gauges(&mut encoder, &gauges)?;
+        self.ledger.iter().try_for_each(|(counts, view)| encode_ledger(&mut encoder, counts, view))
     }
+}
+
+fn encode_ledger(
+    encoder: &mut DescriptorEncoder<'_>,
+    counts: &LedgerMetrics,
+    view: &LedgerView,
+) -> Result<(), std::fmt::Error> {
+    let counters = [
+        ("ledger_operations_accepted", "Operations taken from users", counts.operations_accepted),
+        ("ledger_operations_refused", "Operations refused to users", counts.operations_refused),
+        ("ledger_operations_final", "Operations that became final", counts.operations_final),
+        ("ledger_changes_made", "Changes that this node wrote into books", counts.changes_made),
+        ("ledger_changes_taken", "Others' changes that were taken", counts.changes_taken),
+        ("ledger_changes_refused", "Others' changes without a place", counts.changes_refused),
+        ("ledger_changes_equivocal", "Authors' second changes", counts.changes_equivocal),
+        ("ledger_checkpoints", "Checkpoints that were committed", counts.checkpoints),
+        ("ledger_checkpoints_fetched", "Those that peers sent", counts.checkpoints_fetched),
+        ("ledger_proposals_refused", "Proposals that didn't hold", counts.proposals_refused),
+        ("ledger_votes_equivocal", "Operators' second votes of a step", counts.votes_equivocal),
+        ("ledger_votes_refused", "Votes found wrong after passing on", counts.votes_refused),
+    ];
+    let gauges = [
+        ("ledger_height", "The last checkpoint", view.height.0),
+        ("ledger_height_highest", "The last checkpoint that a peer has", view.highest.0),
+        ("ledger_operations_pending", "Operations in books, not final", view.pending as u64),
+        ("ledger_operations_promised", "Operations to be carried", view.promised as u64),
+    ];
+    encode_counters(encoder, &counters)?;
+    encode_gauges(encoder, &gauges)
+}
+
+fn encode_counters(
+    encoder: &mut DescriptorEncoder<'_>,
+    counters: &[(&str, &str, u64)],
+) -> Result<(), std::fmt::Error> {
+    for (name, help, value) in counters {
+        let counter = ConstCounter::new(*value);
+        let metric = encoder.encode_descriptor(name, help, None, counter.metric_type())?;
+        counter.encode(metric)?;
+    }
+    Ok(())
+}
+
+fn encode_gauges(
+    encoder: &mut DescriptorEncoder<'_>,
+    gauges: &[(&str, &str, u64)],
+) -> Result<(), std::fmt::Error> {
+    for (name, help, value) in gauges {
+        let gauge = ConstGauge::new(i64::try_from(*value).unwrap_or(i64::MAX));
+        let metric = encoder.encode_descriptor(name, help, None, gauge.metric_type())?;
+        gauge.encode(metric)?;
+    }
+    Ok(())
 }
 
 impl Snapshot {

@@ -340,9 +340,14 @@ async fn events(State(shared): Context) -> Sse<impl Stream<Item = Result<SseEven
 }
 
 async fn show_metrics(State(shared): Context) -> Result<Response, Error> {
-    let (metrics, load) =
-        shared.mailbox.query(|node| (node.metrics().clone(), node.load())).await?;
-    let text = metrics::encode(&metrics, load, &shared.network.metrics());
+    let (metrics, load, ledger) = shared
+        .mailbox
+        .query(|node| {
+            let ledger = node.ledger_metrics().copied().zip(node.ledger_view());
+            (node.metrics().clone(), node.load(), ledger)
+        })
+        .await?;
+    let text = metrics::encode(&metrics, load, ledger, &shared.network.metrics());
     let kind =
         [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
     Ok((kind, text).into_response())
