@@ -15,6 +15,8 @@ mod restore;
 mod snapshot;
 mod store;
 mod tables;
+#[cfg(feature = "test-utils")]
+pub mod testing;
 
 pub use error::Error;
 pub use reader::Reader;

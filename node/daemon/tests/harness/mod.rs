@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use lamina_types::Address;
 use serde_json::{Value, json};
 
 /// How long anything may take before a test gives up; slow machines are slow.
@@ -82,16 +83,38 @@ pub struct Node {
     listen: Vec<String>,
 }
 
-/// Half a second between checkpoints, and a thousand ether for each node's account.
-fn ledger_of(nodes: &[Node]) -> Value {
-    let deposit = |node: &Node| {
-        let record = fs::read_to_string(node.folder.join("record.json")).unwrap();
-        let record: Value = serde_json::from_str(&record).unwrap();
-        json!({ "account": record["address"], "asset": "ether", "amount": "1000000000000000000000" })
-    };
-    let fees = json!({ "asset": "ether", "base": "1000000000", "per_byte": "1000000" });
-    let deposits: Vec<Value> = nodes.iter().map(deposit).collect();
-    json!({ "interval_ms": 500, "idle_interval_ms": 30_000, "fees": fees, "deposits": deposits })
+/// What the ledger begins with.
+pub struct LedgerPlan {
+    /// Time between two checkpoints, in milliseconds.
+    pub interval_ms: u64,
+    /// Who has a thousand ether, beside the nodes' accounts.
+    pub accounts: Vec<Address>,
+}
+
+impl Default for LedgerPlan {
+    fn default() -> Self {
+        Self { interval_ms: 500, accounts: Vec::new() }
+    }
+}
+
+impl LedgerPlan {
+    fn section(&self, nodes: &[Node]) -> Value {
+        let of_node = |node: &Node| {
+            let record = fs::read_to_string(node.folder.join("record.json")).unwrap();
+            let record: Value = serde_json::from_str(&record).unwrap();
+            record["address"].clone()
+        };
+        let deposit = |account: Value| json!({ "account": account, "asset": "ether", "amount": "1000000000000000000000" });
+        let others = self.accounts.iter().map(|account| json!(account));
+        let deposits: Vec<Value> = nodes.iter().map(of_node).chain(others).map(deposit).collect();
+        let fees = json!({ "asset": "ether", "base": "1000000000", "per_byte": "1000000" });
+        json!({
+            "interval_ms": self.interval_ms,
+            "idle_interval_ms": 30_000,
+            "fees": fees,
+            "deposits": deposits,
+        })
+    }
 }
 
 impl Network {
@@ -110,6 +133,11 @@ impl Network {
 
     /// The same with nodes that are no operators, after those that are.
     pub fn prepare_with(operators: usize, observers: usize) -> Self {
+        Self::prepare_ledger(operators, observers, &LedgerPlan::default())
+    }
+
+    /// The same with a ledger that begins otherwise.
+    pub fn prepare_ledger(operators: usize, observers: usize, plan: &LedgerPlan) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let passphrase = folder.path().join("passphrase");
         let mut file = fs::OpenOptions::new()
@@ -152,7 +180,7 @@ impl Network {
             nodes.push(Node { folder: node, process: None, api: String::new(), listen });
         }
         let ledger = folder.path().join("ledger.json");
-        fs::write(&ledger, ledger_of(&nodes).to_string()).unwrap();
+        fs::write(&ledger, plan.section(&nodes).to_string()).unwrap();
         arguments.extend(["--ledger".to_owned(), text(&ledger)]);
         value(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         Self { folder, nodes }
