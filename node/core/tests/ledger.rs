@@ -448,6 +448,24 @@ fn changes_that_are_withheld_are_not_final_and_hold_nothing_up() {
     network.settle();
 }
 
+/// A proposal that nobody can judge in its round mustn't be followed by others that nobody can judge in theirs.
+#[test]
+fn operations_that_take_longer_to_evaluate_than_a_round_are_final_all_the_same() {
+    for seed in 60..63 {
+        let mut network = Network::new(&Plan { seed, ..Plan::of(4) });
+        network.evaluation = millis(25);
+        for by in 0..6 {
+            for _ in 0..40 {
+                let signed = network.give(by, 1 + (by + 1) % 6, 1);
+                let at = network.below(4);
+                network.submit(at, signed);
+            }
+            network.pass(millis(200));
+        }
+        network.settle();
+    }
+}
+
 /// It was once asked again at each of its answers.
 #[test]
 fn who_says_to_be_ahead_and_has_nothing_to_show_is_asked_now_and_then() {

@@ -2,7 +2,7 @@
 
 use lamina_certificate::Checkpoint;
 use lamina_ledger::book::{CutError, Fallen, FinalisedCut, VerifiedChange};
-use lamina_ledger::finality::{Input, Value};
+use lamina_ledger::finality::Value;
 use lamina_ledger::history::Mmr;
 use lamina_ledger::state::{CheckpointInput, Executed, Receipt};
 use lamina_ledger::system::{self, FinalVolume};
@@ -117,7 +117,7 @@ impl Decision {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// This node's own proposal.
-    Propose { round: u32 },
+    Propose,
     /// Another's.
     Judge,
     /// A decision whose proposal this node didn't judge.
@@ -130,6 +130,8 @@ pub(crate) struct Evaluation {
     header: CheckpointHeader,
     cut: Cut,
     purpose: Purpose,
+    operations: usize,
+    begun: Timestamp,
     done: Option<Evaluated>,
 }
 
@@ -166,7 +168,9 @@ impl Ledger {
             system,
         };
         let id = self.fresh_id();
-        self.evaluations.insert(id, Evaluation { header, cut, purpose, done: None });
+        let (operations, begun) = (input.operations.len(), self.now);
+        let evaluation = Evaluation { header, cut, purpose, operations, begun, done: None };
+        self.evaluations.insert(id, evaluation);
         self.work(LedgerWork::Evaluate(id, Box::new(input)));
     }
 
@@ -177,21 +181,35 @@ impl Ledger {
             return self.work(LedgerWork::Forget(id));
         };
         let header = evaluation.complete(&evaluated);
-        let (purpose, cut) = (evaluation.purpose, evaluation.cut.clone());
         let claimed = evaluation.header.id(&self.context.chain);
         evaluation.done = Some(evaluated);
-        let id = header.id(&self.context.chain);
-        match purpose {
-            Purpose::Propose { round } => {
-                let height = header.height;
-                evaluation.header = header.clone();
-                let value = Box::new(Value { header, cut });
-                self.engine.handle(self.now, Input::Value { height, round, value });
-            }
-            Purpose::Judge => self.judged(claimed, claimed == id),
+        self.pace.measure(evaluation.operations, self.now.since(evaluation.begun));
+        match evaluation.purpose {
+            Purpose::Propose => evaluation.header = header,
+            Purpose::Judge => self.judged(claimed, claimed == header.id(&self.context.chain)),
             Purpose::Apply => {}
         }
+        self.propose_wanted();
         self.advance();
+    }
+
+    /// A value for the next height that was evaluated here and holds: one that others proposed, if there is any.
+    pub(super) fn evaluated_value(&self) -> Option<Value> {
+        let chain = &self.context.chain;
+        let holds = |e: &&Evaluation| {
+            let done = e.done.as_ref();
+            done.is_some_and(|done| e.complete(done).id(chain) == e.header.id(chain))
+        };
+        let best = self.evaluations.values().filter(holds).max_by_key(|e| {
+            // Of several, the same one at all nodes.
+            (e.purpose == Purpose::Judge, e.header.time, e.header.id(chain))
+        })?;
+        Some(Value { header: best.header.clone(), cut: best.cut.clone() })
+    }
+
+    /// Whether something is being evaluated.
+    pub(super) fn is_evaluating(&self) -> bool {
+        self.evaluations.values().any(|evaluation| evaluation.done.is_none())
     }
 
     /// Goes on with what's decided.
@@ -286,6 +304,7 @@ impl Ledger {
             self.work(LedgerWork::Forget(evaluation));
         }
         self.judgements.clear();
+        self.wanted = None;
         self.wary = false;
         self.started = false;
         self.committed_at = self.now;

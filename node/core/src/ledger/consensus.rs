@@ -206,14 +206,29 @@ impl Ledger {
     }
 
     /// This node is the proposer: it says how far books go, and evaluates what follows.
+    ///
+    /// A value that it has evaluated already is proposed again, one that was proposed before rather than its own: others have
+    /// it, too, or are about to. So whatever an evaluation takes, there comes a round in which all have the same one.
     fn propose(&mut self, height: Height, round: u32) {
-        if height.0 != self.tip.header.height.0 + 1 {
-            return;
+        if height.0 == self.tip.header.height.0 + 1 {
+            self.wanted = Some(round);
+            self.propose_wanted();
         }
-        let cut = self.books.propose(self.config.operations_per_checkpoint_max);
-        let time = self.now.max(self.tip.header.time + self.interval);
-        let header = self.draft(&cut, time);
-        self.evaluate(header, cut, Purpose::Propose { round });
+    }
+
+    /// Proposes for the round that waits for it, or has something evaluated to be proposed: one thing at a time.
+    pub(super) fn propose_wanted(&mut self) {
+        let Some(round) = self.wanted else { return };
+        if let Some(value) = self.evaluated_value() {
+            self.wanted = None;
+            let height = value.header.height;
+            self.engine.handle(self.now, Input::Value { height, round, value: Box::new(value) });
+        } else if !self.is_evaluating() {
+            let cut = self.books.propose(self.pace.operations_max());
+            let time = self.now.max(self.tip.header.time + self.interval);
+            let header = self.draft(&cut, time);
+            self.evaluate(header, cut, Purpose::Propose);
+        }
     }
 
     /// The header of the checkpoint after the tip, but for what its operations come to.

@@ -12,6 +12,7 @@ mod apply;
 mod consensus;
 mod epochs;
 mod outbox;
+mod pace;
 mod registry;
 mod start;
 mod submit;
@@ -41,6 +42,7 @@ use apply::{Decision, Evaluation};
 use consensus::Judgement;
 use epochs::Epochs;
 use outbox::Outbox;
+use pace::Pace;
 use sync::Peer;
 
 pub use apply::{Commitment, Evaluated};
@@ -55,8 +57,11 @@ pub use view::LedgerView;
 pub struct LedgerConfig {
     /// Most operations that this node carries before they are final. Beyond, submissions are refused.
     pub promises_max: usize,
-    /// Most operations in one cut: what a node evaluates in a fraction of the interval.
+    /// Most operations in one cut.
     pub operations_per_checkpoint_max: usize,
+    /// How long the evaluation of a cut that this node proposes may take, judged by what the last ones took: a part of what
+    /// others wait for a proposal.
+    pub evaluation_target: Duration,
     /// How far a proposed checkpoint's time may be ahead of this node's clock.
     pub drift_max: Duration,
     /// How long operations are gathered into one change.
@@ -72,6 +77,7 @@ impl Default for LedgerConfig {
         Self {
             promises_max: 65_536,
             operations_per_checkpoint_max: 4_096,
+            evaluation_target: Duration::from_millis(500),
             drift_max: Duration::from_secs(2),
             compose_window: Duration::from_millis(10),
             carry_step: Duration::from_secs(2),
@@ -136,6 +142,9 @@ pub(crate) struct Ledger {
     replies: BTreeMap<u64, (u64, OperationId)>,
     evaluations: BTreeMap<u64, Evaluation>,
     judgements: BTreeMap<HeaderId, Judgement>,
+    /// The round for which the consensus waits for this node's proposal.
+    wanted: Option<u32>,
+    pace: Pace,
     /// Changes that aren't on disk: they waited for others when they came, or are an equivocator's. Most are never needed.
     unsaved: BTreeSet<ChangeId>,
     /// Whether a forged precommit of the height was passed on: from now on each is verified first.

@@ -21,6 +21,7 @@ use rand_core::SeedableRng as _;
 use super::apply::history_nodes;
 use super::epochs::Epochs;
 use super::outbox::Outbox;
+use super::pace::Pace;
 use super::{Ledger, LedgerAction, LedgerConfig, LedgerMetrics, Registry, Tip};
 use crate::CheckpointView;
 
@@ -129,6 +130,8 @@ impl Ledger {
         let signer = start.signer.clone();
         let tip = Tip { id: start.tip.id(&context.chain), header: start.tip };
         let writer = signer.is_some().then_some(key);
+        let config = start.config;
+        let pace = Pace::new(config.evaluation_target, config.operations_per_checkpoint_max);
         let mut ledger = Self {
             engine: Engine::new(
                 lamina_ledger::finality::Config::default(),
@@ -140,7 +143,7 @@ impl Ledger {
             books: Books::new(Limits::default(), writer, BTreeSet::new()),
             interval: Duration::from_millis(genesis.ledger.interval_ms),
             idle_interval: Duration::from_millis(genesis.ledger.idle_interval_ms),
-            config: start.config,
+            config,
             context,
             key,
             signer,
@@ -164,6 +167,8 @@ impl Ledger {
             replies: BTreeMap::new(),
             evaluations: BTreeMap::new(),
             judgements: BTreeMap::new(),
+            wanted: None,
+            pace,
             unsaved: BTreeSet::new(),
             wary: false,
             decision: None,
@@ -195,6 +200,7 @@ impl Ledger {
         }
         self.evaluations.clear();
         self.judgements.clear();
+        self.wanted = None;
         self.decision = None;
         self.started = false;
         self.act(LedgerAction::View(Box::new(restored.view)));

@@ -162,6 +162,8 @@ pub struct Network {
     pub loss: u64,
     /// Of a hundred messages, how many come twice.
     pub duplicate: u64,
+    /// How long a disk takes to evaluate one operation of a checkpoint.
+    pub evaluation: Duration,
     /// Messages pass within a group only.
     groups: Vec<u8>,
     pub wishes: Vec<Wish>,
@@ -245,6 +247,7 @@ impl Network {
             hosts,
             loss: 0,
             duplicate: 0,
+            evaluation: Duration::ZERO,
             wishes: Vec::new(),
             sequences: BTreeMap::new(),
             witness: Witness::default(),
@@ -587,7 +590,8 @@ impl Network {
         if self.hosts[index].stalled {
             return self.push(millis(50), index, What::Shell);
         }
-        let count = 1 + self.below(self.hosts[index].work.len());
+        let slow = self.evaluation > Duration::ZERO;
+        let count = if slow { 1 } else { 1 + self.below(self.hosts[index].work.len()) };
         for _ in 0..count {
             let host = &mut self.hosts[index];
             let work = host.work.pop_front().expect("so many wait");
@@ -607,7 +611,10 @@ impl Network {
     }
 
     fn push_shell(&mut self, index: usize) {
-        let takes = Duration::from_micros(500 + self.rng.next_u64() % 6_000);
+        let mut takes = Duration::from_micros(500 + self.rng.next_u64() % 6_000);
+        if let Some(LedgerWork::Evaluate(_, input)) = self.hosts[index].work.front() {
+            takes += self.evaluation * u32::try_from(input.operations.len()).expect("few");
+        }
         self.push(takes, index, What::Shell);
     }
 }
