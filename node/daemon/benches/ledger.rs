@@ -76,7 +76,12 @@ fn main() {
     runtime.block_on(submit_all(&network, &signed));
     eprintln!("{operations} operations taken after {:.1?}", start.elapsed());
     for (index, before) in before.into_iter().enumerate() {
-        wait_until(|| operations_final(&network, index) - before == operations as u64);
+        let waiting = |what| network.metric(index, &format!("lamina_ledger_operations_{what} "));
+        wait_until(|| {
+            // Some are carried twice, and have two receipts.
+            let count = operations_final(&network, index) - before;
+            count >= operations as u64 && waiting("pending") + waiting("promised") == 0
+        });
     }
     let rate = operations as f64 / start.elapsed().as_secs_f64();
     let end = height(&network, 0);
@@ -239,6 +244,7 @@ fn read_from_disk(network: &Network, signed: &[SignedOperation]) -> Duration {
 /// What an operator can't do without, ready to be done.
 struct Floor {
     context: SigningContext,
+    book: BookId,
     checkpoints: Vec<Batch>,
 }
 
@@ -267,6 +273,7 @@ impl Floor {
         checkpoints: usize,
     ) -> Self {
         let context = genesis.signing_context();
+        let book = BookId::Service(manifest.service_id(&context.chain));
         let folder = tempfile::tempdir().expect("a folder");
         let solo = Solo::open(&folder.path().join("ledger.redb"), genesis, Config::default());
         let register = Operation {
@@ -276,8 +283,8 @@ impl Floor {
             fee_max: Amount(u128::MAX),
             action: Action::RegisterService { manifest: Box::new(manifest) },
         };
-        let register = register.sign(&account(0), &context);
-        let mut volumes = Volumes::default();
+        solo.advance(now(), &[register.sign(&account(0), &context)]);
+        let mut volumes = Volumes { book, number: 0, operations: 0, document: None };
         let mut batch = |operations: &[SignedOperation]| {
             let (writes, receipts) = solo.advance(now(), operations);
             let refused = receipts.iter().find(|receipt| receipt.refusal.is_some());
@@ -291,10 +298,9 @@ impl Floor {
                 writes: writes.into_iter().map(hashed).collect(),
             }
         };
-        batch(&[register]);
         let size = signed.len().div_ceil(checkpoints);
         let checkpoints = signed.chunks(size).map(batch).collect();
-        Self { context, checkpoints }
+        Self { context, book, checkpoints }
     }
 
     /// How long so many threads take, each for all of it, on disks of their own.
@@ -314,7 +320,9 @@ impl Floor {
         let database = Database::create(folder.path().join("floor.redb")).expect("a new file");
         // The tree begins with something: jmt has no root of nothing.
         put(&database, 0, vec![(KeyHash([0; 32]), Some(vec![1]))]);
-        let mut document = Document::new(&volume(0)).automerge().clone();
+        let empty =
+            |volume| Document::new(&VolumeId { book: self.book, volume }).automerge().clone();
+        let mut document = empty(0);
         barrier.wait();
         for (version, batch) in (1..).zip(&self.checkpoints) {
             for signed in &batch.operations {
@@ -322,7 +330,7 @@ impl Floor {
             }
             for part in &batch.changes {
                 if part.begins {
-                    document = Document::new(&volume(part.volume)).automerge().clone();
+                    document = empty(part.volume);
                 }
                 document.apply_changes(part.changes.clone()).expect("they were applied before");
             }
@@ -332,8 +340,8 @@ impl Floor {
 }
 
 /// Documents that end with as many operations as a volume's.
-#[derive(Default)]
 struct Volumes {
+    book: BookId,
     number: u32,
     operations: usize,
     document: Option<(Document, u64, ChangeId)>,
@@ -355,7 +363,7 @@ impl Volumes {
         let mut rest = operations;
         while !rest.is_empty() {
             let begins = self.document.is_none();
-            let volume = volume(self.number);
+            let volume = VolumeId { book: self.book, volume: self.number };
             let (document, number, previous) = self
                 .document
                 .get_or_insert_with(|| (Document::new(&volume), 0, ChangeId::default()));
@@ -388,10 +396,6 @@ impl Volumes {
         }
         parts
     }
-}
-
-const fn volume(volume: u32) -> VolumeId {
-    VolumeId { book: BookId::Network, volume }
 }
 
 const NODES: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("nodes");

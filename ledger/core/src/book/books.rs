@@ -328,16 +328,30 @@ impl Books {
 
     /// Operations that aren't final, with their identifiers, ascending.
     pub fn pending(&self) -> impl Iterator<Item = (OperationId, &SignedOperation)> {
-        self.pending.keys().filter_map(|id| Some((*id, self.pending_operation(id)?)))
+        self.not_final().map(|(id, pending)| (*id, self.operation_of(pending)))
     }
 
-    /// An operation in a change that isn't final, unless it's final by another one.
+    /// How many they are.
+    #[must_use]
+    pub fn pending_count(&self) -> usize {
+        self.not_final().count()
+    }
+
+    /// One of them.
     #[must_use]
     pub fn pending_operation(&self, id: &OperationId) -> Option<&SignedOperation> {
         let pending = self.pending.get(id).filter(|pending| !pending.is_final)?;
+        Some(self.operation_of(pending))
+    }
+
+    fn not_final(&self) -> impl Iterator<Item = (&OperationId, &Pending)> {
+        self.pending.iter().filter(|(_, pending)| !pending.is_final)
+    }
+
+    fn operation_of(&self, pending: &Pending) -> &SignedOperation {
         let (change, index) = pending.changes.first_key_value().expect("one holds it");
         let change = self.verified(change).expect("it's in its lane");
-        Some(&change.change().operations.as_slice()[*index])
+        &change.change().operations.as_slice()[*index]
     }
 
     /// Whether an operation is in a change that isn't final.

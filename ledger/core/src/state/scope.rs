@@ -132,7 +132,8 @@ impl<'a> Scope<'a> {
 
     /// What the operation did counts.
     pub fn accept(&mut self) {
-        self.accepted.append(&mut self.pending);
+        // `BTreeMap::append` would go through all of `accepted`, at each operation.
+        self.accepted.extend(std::mem::take(&mut self.pending));
     }
 
     /// What the operation did is undone.

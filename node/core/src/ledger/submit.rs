@@ -181,8 +181,10 @@ impl Ledger {
         change: Change,
     ) -> Result<Verdict, Offence> {
         self.now = now;
+        // What fell out of a book comes again in a change, and was verified before.
         let known = |id: &OperationId, signed: &SignedOperation| {
-            self.promises.get(id).is_some_and(|promised| promised == signed)
+            let carried = self.to_carry.get(id).map(|(_, carried)| carried);
+            self.promises.get(id).or(carried).is_some_and(|verified| verified == signed)
         };
         let change =
             verify_with(change, &self.context, &known).map_err(|_| Offence::WrongSignature)?;

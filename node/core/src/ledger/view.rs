@@ -34,7 +34,7 @@ impl Ledger {
             time: self.tip.header.time,
             state: self.tip.header.state,
             first: self.first,
-            pending: self.books.pending().count(),
+            pending: self.books.pending_count(),
             promised: self.promises.len(),
             highest: heights.max().unwrap_or_default().max(self.tip.header.height),
         }
