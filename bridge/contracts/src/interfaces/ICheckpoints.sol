@@ -151,7 +151,4 @@ interface ICheckpoints is IEpochs {
 
     /// @notice How long after the last anchor exit mode can be opened, in seconds.
     function exitDelay() external view returns (uint256);
-
-    /// @notice The Lamina network: its name, padded with zeros.
-    function chain() external view returns (bytes32);
 }

@@ -41,7 +41,7 @@ interface IEpochs {
         uint96 weiPerShareE18;
     }
 
-    /// @notice An epoch's snapshot. Its blocks tell the rest: {members} or the whole set's data contract.
+    /// @notice An epoch's snapshot was taken; {members} tells the rest.
     event EpochStarted(
         uint64 indexed epoch, bytes32 root, bytes32 consensusRoot, uint16 size, uint16 consensusSize, uint64 stakeGwei
     );
@@ -107,6 +107,9 @@ interface IEpochs {
 
     /// @notice What counts as stake.
     function strategies() external view returns (Strategy[] memory, uint64 stakeGweiMin);
+
+    /// @notice The Lamina network: its name, padded with zeros.
+    function chain() external view returns (bytes32);
 
     /// @notice Most members of a consensus set.
     function consensusOperatorsMax() external view returns (uint256);

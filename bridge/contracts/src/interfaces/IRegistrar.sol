@@ -5,7 +5,8 @@ import {IAVSRegistrar} from "./IEigenLayer.sol";
 
 /// @notice Who operates, with which keys: the registrar that EigenLayer calls for Lamina's operator set.
 ///
-/// Every registration has an index, from 0, ascending, for good. A BLS key and a node key each register once, ever.
+/// Every registration has an index, from 0, ascending, for good. A BLS key and a node key each register once, ever. At first
+/// only admitted operators can register.
 interface IRegistrar is IAVSRegistrar {
     /// @notice What an operator hands to EigenLayer's `registerForOperatorSets` as `data`: `abi.encode` of this.
     struct Registration {
@@ -64,6 +65,8 @@ interface IRegistrar is IAVSRegistrar {
     error NoPossession();
     /// @notice `data` isn't an encoded {Registration}.
     error MalformedRegistration();
+    /// @notice There are as many registrations as a snapshot can name: 2¹⁶.
+    error RegistrarFull();
     /// @notice All keys are packed.
     error NothingToPack();
     /// @notice There's no registration with this index.
