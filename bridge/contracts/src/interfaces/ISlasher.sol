@@ -58,12 +58,6 @@ interface ISlasher {
     /// @notice Sets the share of its allocation (1e18 is all) that an offence costs. Restricted.
     function setWad(Kind kind, uint256 wad) external;
 
-    /// @notice Stops slashing for a while. Restricted.
-    function pause() external;
-
-    /// @notice Ends a pause early. Restricted.
-    function unpause() external;
-
     /// @notice Whether the offence was punished.
     function isSlashed(bytes32 offence) external view returns (bool);
 

@@ -79,12 +79,6 @@ interface ITaskResults {
     /// @notice Tells a consumer a verified result, if it hasn't taken it yet. Anyone may.
     function notify(bytes32 task, address consumer) external;
 
-    /// @notice Stops verification and callbacks for a while. Restricted.
-    function pause() external;
-
-    /// @notice Ends a pause early. Restricted.
-    function unpause() external;
-
     /// @notice The verified outcome of a task; zero if there's none.
     function outcomeOf(bytes32 task) external view returns (bytes32);
 

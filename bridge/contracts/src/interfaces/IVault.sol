@@ -111,12 +111,6 @@ interface IVault {
     /// @notice Sends what was kept for the caller to `to`.
     function collect(bytes32 asset, address to) external;
 
-    /// @notice Stops deposits and withdrawals for a while (not exits). Restricted.
-    function pause() external;
-
-    /// @notice Ends a pause early. Restricted.
-    function unpause() external;
-
     /// @notice How many deposits there have been.
     function depositCount() external view returns (uint64);
 

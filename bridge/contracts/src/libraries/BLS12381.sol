@@ -158,6 +158,16 @@ library BLS12381 {
         return abi.encodePacked(uint128(uint256(point[0])), point[1], uint128(uint256(point[2])), point[3]);
     }
 
+    /// @notice A point of G1 with padding, from its 96 bytes.
+    function unpackG1(bytes memory packed) internal pure returns (bytes32[4] memory point) {
+        assembly ("memory-safe") {
+            mstore(point, shr(128, mload(add(packed, 0x20))))
+            mstore(add(point, 0x20), mload(add(packed, 0x30)))
+            mstore(add(point, 0x40), shr(128, mload(add(packed, 0x50))))
+            mstore(add(point, 0x60), mload(add(packed, 0x60)))
+        }
+    }
+
     /// @notice Whether this is the point at infinity.
     function isZero(bytes32[4] memory point) internal pure returns (bool) {
         return (point[0] | point[1] | point[2] | point[3]) == 0;

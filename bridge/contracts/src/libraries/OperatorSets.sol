@@ -19,6 +19,16 @@ import {DataContract} from "./DataContract.sol";
 /// A certificate names the members that are absent. Their keys are taken from the chunks, and their sum from that of all: one
 /// subtraction and one pairing check whatever the set's size, and one addition per absent member.
 library OperatorSets {
+    /// @dev What the absent members add up to, so far.
+    struct Absent {
+        /// @dev The sum of their keys, and room for the next one.
+        bytes32[8] points;
+        uint256 stakeGwei;
+        /// @dev The chunk of the last key.
+        uint256 chunkIndex;
+        address chunk;
+    }
+
     /// @notice Bytes before the members.
     uint256 internal constant HEAD_BYTES = 106;
     /// @notice Bytes of a member.
@@ -209,31 +219,35 @@ library OperatorSets {
         view
         returns (bytes32[4] memory sum, uint256 absentGwei)
     {
-        bytes32[8] memory points;
-        (uint256 chunkIndex, address chunk) = (type(uint256).max, address(0));
+        Absent memory sums;
+        sums.chunkIndex = type(uint256).max;
         for (uint256 i = 0; i < absent.length; ++i) {
             uint256 word = absent[i];
+            uint256 entries = head + HEAD_BYTES + 256 * MEMBER_BYTES * i;
             while (word != 0) {
                 uint256 entry;
                 assembly ("memory-safe") {
-                    let lowest := and(word, sub(0, word))
-                    word := xor(word, lowest)
-                    let index := add(shl(8, i), sub(255, clz(lowest)))
-                    entry := mload(add(add(head, HEAD_BYTES), mul(index, MEMBER_BYTES)))
+                    entry := mload(add(entries, mul(sub(255, clz(and(word, sub(0, word)))), MEMBER_BYTES)))
+                    word := and(word, sub(word, 1))
                 }
-                unchecked {
-                    absentGwei += entry >> 192;
-                    uint256 registration = uint16(entry >> 176);
-                    if (registration / CHUNK_KEYS != chunkIndex) {
-                        chunkIndex = registration / CHUNK_KEYS;
-                        chunk = _chunk(set, chunkIndex);
-                    }
-                    addKey(points, chunk, registration - CHUNK_KEYS * chunkIndex);
-                }
+                _addAbsent(sums, set, entry);
             }
         }
+        bytes32[8] memory points = sums.points;
+        absentGwei = sums.stakeGwei;
         assembly ("memory-safe") {
             mcopy(sum, points, 0x80)
+        }
+    }
+
+    /// @dev Adds a member's key and stake; `entry` begins with the member as the snapshot has it.
+    function _addAbsent(Absent memory sums, IEpochs.Set memory set, uint256 entry) private view {
+        unchecked {
+            sums.stakeGwei += entry >> 192;
+            uint256 registration = uint16(entry >> 176);
+            uint256 chunkIndex = registration / CHUNK_KEYS;
+            if (chunkIndex != sums.chunkIndex) (sums.chunkIndex, sums.chunk) = (chunkIndex, _chunk(set, chunkIndex));
+            addKey(sums.points, sums.chunk, registration - CHUNK_KEYS * chunkIndex);
         }
     }
 
