@@ -23,17 +23,22 @@ library BLS12381 {
     uint256 private constant HALF_HI = 0x0d0088f51cbff34d258dd3db21a5d66b;
     uint256 private constant HALF_LO = 0xb23ba5c279c2895fb39869507b587b120f55ffff58a9ffffdcff7fffffffd555;
 
+    uint256 private constant SHA256 = 0x02;
     uint256 private constant MODEXP = 0x05;
     uint256 private constant G1_ADD = 0x0b;
     uint256 private constant G2_ADD = 0x0d;
     uint256 private constant PAIRING = 0x0f;
     uint256 private constant MAP_TO_G2 = 0x11;
 
+    /// @dev Bytes of a point of G1 and one of G2.
+    uint256 private constant PAIR_BYTES = 384;
+
     /// @dev Gas limits: four times the prices of EIP-2537 and EIP-7883.
     uint256 internal constant G1_ADD_GAS = 4 * 375;
     uint256 private constant MODEXP_GAS = 4 * 500;
     uint256 private constant G2_ADD_GAS = 4 * 600;
-    uint256 private constant PAIRING_2_GAS = 4 * 102_900;
+    uint256 private constant PAIRING_GAS = 4 * 37_700;
+    uint256 private constant PAIRING_PAIR_GAS = 4 * 32_600;
     uint256 private constant MAP_TO_G2_GAS = 4 * 23_800;
 
     /// @notice Whether `signature` is that of `key` on `message`. Checks that both are in their groups.
@@ -46,19 +51,27 @@ library BLS12381 {
         if (isZero(key) || isZero(signature)) revert ICertificateErrors.PointAtInfinity();
         bytes32[8] memory hash = hashToG2(abi.encodePacked(message), DST);
         // e(−generator, signature) · e(key, hash) = 1
-        bytes32[24] memory input;
-        input[0] = 0x0000000000000000000000000000000017f1d3a73197d7942695638c4fa9ac0f;
-        input[1] = 0xc3688c4f9774b905a14e3a3f171bac586c55e83ff97a1aeffb3af00adb22c6bb;
-        input[2] = 0x00000000000000000000000000000000114d1d6855d545a8aa7d76c8cf2e21f2;
-        input[3] = 0x67816aef1db507c96655b9d5caac42364e6f38ba0ecb751bad54dcd6b939c2ca;
+        bytes memory pairs = new bytes(2 * PAIR_BYTES);
+        assembly ("memory-safe") {
+            mstore(add(pairs, 0x20), 0x17f1d3a73197d7942695638c4fa9ac0f)
+            mstore(add(pairs, 0x40), 0xc3688c4f9774b905a14e3a3f171bac586c55e83ff97a1aeffb3af00adb22c6bb)
+            mstore(add(pairs, 0x60), 0x114d1d6855d545a8aa7d76c8cf2e21f2)
+            mstore(add(pairs, 0x80), 0x67816aef1db507c96655b9d5caac42364e6f38ba0ecb751bad54dcd6b939c2ca)
+            mcopy(add(pairs, 0xa0), signature, 0x100)
+            mcopy(add(pairs, 0x1a0), key, 0x80)
+            mcopy(add(pairs, 0x220), hash, 0x100)
+        }
+        return pairing(pairs);
+    }
+
+    /// @notice Whether the product of the pairings is one. Each pair is a point of G1 and one of G2, 384 bytes.
+    function pairing(bytes memory pairs) internal view returns (bool) {
+        uint256 gasLimit = PAIRING_GAS + PAIRING_PAIR_GAS * (pairs.length / PAIR_BYTES);
         bytes32 product;
         bool accepted;
         uint256 length;
         assembly ("memory-safe") {
-            mcopy(add(input, 0x80), signature, 0x100)
-            mcopy(add(input, 0x180), key, 0x80)
-            mcopy(add(input, 0x200), hash, 0x100)
-            accepted := staticcall(PAIRING_2_GAS, PAIRING, input, 0x300, 0x00, 0x20)
+            accepted := staticcall(gasLimit, PAIRING, add(pairs, 0x20), mload(pairs), 0x00, 0x20)
             length := returndatasize()
             product := mload(0x00)
         }
@@ -69,16 +82,35 @@ library BLS12381 {
     /// @notice A message's point of G2: hash_to_curve of RFC 9380 with the suite `BLS12381G2_XMD:SHA-256_SSWU_RO_`.
     function hashToG2(bytes memory message, bytes memory dst) internal view returns (bytes32[8] memory point) {
         bytes memory uniform = expandMessage(message, dst, 256);
-        for (uint256 i = 0; i < 4; ++i) {
-            _reduce(uniform, 64 * i);
+        bytes32[4] memory first;
+        bytes32[4] memory second;
+        assembly ("memory-safe") {
+            mcopy(first, add(uniform, 0x20), 0x80)
+            mcopy(second, add(uniform, 0xa0), 0x80)
         }
-        bytes32[16] memory points;
-        _mapToG2(uniform, 0, points, 0);
-        _mapToG2(uniform, 128, points, 256);
+        return addG2(mapToG2(_reduce(first)), mapToG2(_reduce(second)));
+    }
+
+    /// @notice Maps an element of the extension field (two coordinates) to a point of the group.
+    function mapToG2(bytes32[4] memory element) internal view returns (bytes32[8] memory point) {
         bool accepted;
         uint256 length;
         assembly ("memory-safe") {
-            accepted := staticcall(G2_ADD_GAS, G2_ADD, points, 0x200, point, 0x100)
+            accepted := staticcall(MAP_TO_G2_GAS, MAP_TO_G2, element, 0x80, point, 0x100)
+            length := returndatasize()
+        }
+        _check(MAP_TO_G2, accepted, length, 0x100);
+    }
+
+    /// @notice `a + b`. Both must be on the curve (not necessarily in the group).
+    function addG2(bytes32[8] memory a, bytes32[8] memory b) internal view returns (bytes32[8] memory sum) {
+        bytes32[16] memory input;
+        bool accepted;
+        uint256 length;
+        assembly ("memory-safe") {
+            mcopy(input, a, 0x100)
+            mcopy(add(input, 0x100), b, 0x100)
+            accepted := staticcall(G2_ADD_GAS, G2_ADD, input, 0x200, sum, 0x100)
             length := returndatasize()
         }
         _check(G2_ADD, accepted, length, 0x100);
@@ -87,12 +119,11 @@ library BLS12381 {
     /// @notice expand_message_xmd of RFC 9380 with SHA-256: `length` (at most 8160) uniform bytes, `dst` of at most 255.
     function expandMessage(bytes memory message, bytes memory dst, uint256 length)
         internal
-        pure
+        view
         returns (bytes memory uniform)
     {
         bytes memory suffix = abi.encodePacked(dst, uint8(dst.length));
-        bytes32 first =
-            sha256(abi.encodePacked(bytes32(0), bytes32(0), message, uint16(length), uint8(0), suffix));
+        bytes32 first = _sha256(abi.encodePacked(bytes32(0), bytes32(0), message, uint16(length), uint8(0), suffix));
         bytes memory input = abi.encodePacked(bytes32(0), uint8(0), suffix);
         uint256 blocks = (length + 31) / 32;
         uniform = new bytes(32 * blocks);
@@ -102,7 +133,7 @@ library BLS12381 {
                 mstore(add(input, 0x20), xor(first, last))
                 mstore8(add(input, 0x40), i)
             }
-            last = sha256(input);
+            last = _sha256(input);
             assembly ("memory-safe") {
                 mstore(add(uniform, shl(5, i)), last)
             }
@@ -196,37 +227,43 @@ library BLS12381 {
         if (!holds) revert ICertificateErrors.PrecompileFailed(PAIRING);
     }
 
-    /// @dev Reduces 64 bytes of `data`, in place.
-    function _reduce(bytes memory data, uint256 offset) private view {
-        bool accepted;
-        uint256 length;
+    /// @dev Reduces two numbers of 64 bytes modulo the field's, in place.
+    function _reduce(bytes32[4] memory numbers) private view returns (bytes32[4] memory) {
+        bool reduced;
         assembly ("memory-safe") {
-            let at := add(add(data, 0x20), offset)
             let input := mload(0x40)
-            // value¹ mod p, of 64, 1 and 64 bytes
+            // number¹ mod p, of 64, 1 and 64 bytes
             mstore(input, 0x40)
             mstore(add(input, 0x20), 0x01)
             mstore(add(input, 0x40), 0x40)
-            mcopy(add(input, 0x60), at, 0x40)
             mstore8(add(input, 0xa0), 0x01)
             mstore(add(input, 0xa1), P_HI)
             mstore(add(input, 0xc1), P_LO)
-            accepted := staticcall(MODEXP_GAS, MODEXP, input, 0xe1, at, 0x40)
-            length := returndatasize()
+            mcopy(add(input, 0x60), numbers, 0x40)
+            reduced := and(eq(returndatasize(), 0x40), staticcall(MODEXP_GAS, MODEXP, input, 0xe1, numbers, 0x40))
+            mcopy(add(input, 0x60), add(numbers, 0x40), 0x40)
+            reduced :=
+                and(
+                    reduced,
+                    and(
+                        eq(returndatasize(), 0x40),
+                        staticcall(MODEXP_GAS, MODEXP, input, 0xe1, add(numbers, 0x40), 0x40)
+                    )
+                )
         }
-        if (!accepted || length != 0x40) revert ICertificateErrors.PrecompileFailed(MODEXP);
+        if (!reduced) revert ICertificateErrors.PrecompileFailed(MODEXP);
+        return numbers;
     }
 
-    /// @dev Maps two coordinates to a point.
-    function _mapToG2(bytes memory uniform, uint256 from, bytes32[16] memory points, uint256 to) private view {
-        bool accepted;
-        uint256 length;
+    /// @dev As Solidity's, which copies what it hashes.
+    function _sha256(bytes memory data) private view returns (bytes32 hash) {
+        bool hashed;
         assembly ("memory-safe") {
-            accepted :=
-                staticcall(MAP_TO_G2_GAS, MAP_TO_G2, add(add(uniform, 0x20), from), 0x80, add(points, to), 0x100)
-            length := returndatasize()
+            hashed :=
+                and(eq(returndatasize(), 0x20), staticcall(gas(), SHA256, add(data, 0x20), mload(data), 0x00, 0x20))
+            hash := mload(0x00)
         }
-        _check(MAP_TO_G2, accepted, length, 0x100);
+        if (!hashed) revert ICertificateErrors.PrecompileFailed(SHA256);
     }
 
     function _check(uint256 precompile, bool accepted, uint256 length, uint256 expected) private pure {
