@@ -19,14 +19,15 @@ import {DataContract} from "./DataContract.sol";
 /// A certificate names the members that are absent. Their keys are taken from the chunks, and their sum from that of all: one
 /// subtraction and one pairing check whatever the set's size, and one addition per absent member.
 library OperatorSets {
-    /// @dev What the absent members add up to, so far.
+    /// @dev What the absent members add up to.
     struct Absent {
         /// @dev The sum of their keys, and room for the next one.
         bytes32[8] points;
         uint256 stakeGwei;
-        /// @dev The chunk of the last key.
-        uint256 chunkIndex;
-        address chunk;
+        /// @dev The snapshot, and where its chunks' addresses begin.
+        address data;
+        uint256 table;
+        bool failed;
     }
 
     /// @notice Bytes before the members.
@@ -220,19 +221,12 @@ library OperatorSets {
         returns (bytes32[4] memory sum, uint256 absentGwei)
     {
         Absent memory sums;
-        sums.chunkIndex = type(uint256).max;
+        sums.data = set.data;
+        sums.table = 1 + HEAD_BYTES + MEMBER_BYTES * set.size;
         for (uint256 i = 0; i < absent.length; ++i) {
-            uint256 word = absent[i];
-            uint256 entries = head + HEAD_BYTES + 256 * MEMBER_BYTES * i;
-            while (word != 0) {
-                uint256 entry;
-                assembly ("memory-safe") {
-                    entry := mload(add(entries, mul(sub(255, clz(and(word, sub(0, word)))), MEMBER_BYTES)))
-                    word := and(word, sub(word, 1))
-                }
-                _addAbsent(sums, set, entry);
-            }
+            _addWord(absent[i], head + HEAD_BYTES + 256 * MEMBER_BYTES * i, sums);
         }
+        if (sums.failed) revert ICertificateErrors.PrecompileFailed(0x0b);
         bytes32[8] memory points = sums.points;
         absentGwei = sums.stakeGwei;
         assembly ("memory-safe") {
@@ -240,23 +234,34 @@ library OperatorSets {
         }
     }
 
-    /// @dev Adds a member's key and stake; `entry` begins with the member as the snapshot has it.
-    function _addAbsent(Absent memory sums, IEpochs.Set memory set, uint256 entry) private view {
-        unchecked {
-            sums.stakeGwei += entry >> 192;
-            uint256 registration = uint16(entry >> 176);
-            uint256 chunkIndex = registration / CHUNK_KEYS;
-            if (chunkIndex != sums.chunkIndex) (sums.chunkIndex, sums.chunk) = (chunkIndex, _chunk(set, chunkIndex));
-            addKey(sums.points, sums.chunk, registration - CHUNK_KEYS * chunkIndex);
-        }
-    }
-
-    /// @dev The address of a chunk of keys.
-    function _chunk(IEpochs.Set memory set, uint256 index) private view returns (address chunk) {
-        (address data, uint256 offset) = (set.data, 1 + HEAD_BYTES + MEMBER_BYTES * set.size + 20 * index);
+    /// @dev Adds the members of a word of the bitmap. In one block, since it runs once for each absent operator.
+    /// @param entries Where the word's members begin in memory.
+    function _addWord(uint256 word, uint256 entries, Absent memory sums) private view {
         assembly ("memory-safe") {
-            extcodecopy(data, 0x00, offset, 0x20)
-            chunk := shr(96, mload(0x00))
+            let points := mload(sums)
+            // The first registration of the chunk at hand; none.
+            let first := 0x20000
+            let chunk := 0
+            for {} word {} {
+                let entry := mload(add(entries, mul(sub(255, clz(and(word, sub(0, word)))), MEMBER_BYTES)))
+                word := and(word, sub(word, 1))
+                mstore(add(sums, 0x20), add(mload(add(sums, 0x20)), shr(192, entry)))
+                entry := and(shr(176, entry), 0xffff)
+                if iszero(lt(sub(entry, first), CHUNK_KEYS)) {
+                    chunk := div(entry, CHUNK_KEYS)
+                    first := mul(chunk, CHUNK_KEYS)
+                    extcodecopy(mload(add(sums, 0x40)), 0x00, add(mload(add(sums, 0x60)), mul(chunk, 20)), 0x20)
+                    chunk := shr(96, mload(0x00))
+                }
+                // As in loadKey and addKey.
+                extcodecopy(chunk, add(points, 0x90), add(1, mul(sub(entry, first), KEY_BYTES)), KEY_BYTES)
+                mcopy(add(points, 0xd0), add(points, 0xc0), 0x30)
+                mstore(add(points, 0xc0), shr(128, shl(128, mload(add(points, 0xc0)))))
+                if iszero(and(eq(returndatasize(), 0x80), staticcall(1500, 0x0b, points, 0x100, points, 0x80))) {
+                    mstore(add(sums, 0x80), 1)
+                    word := 0
+                }
+            }
         }
     }
 

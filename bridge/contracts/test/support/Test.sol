@@ -3,40 +3,31 @@ pragma solidity 0.8.37;
 
 /// @dev The cheatcodes of forge that the tests use.
 interface Vm {
-    struct Log {
-        bytes32[] topics;
-        bytes data;
-        address emitter;
-    }
-
     function addr(uint256 key) external pure returns (address);
     function assume(bool condition) external pure;
-    function bound(uint256 value, uint256 least, uint256 most) external view returns (uint256);
     function deal(address account, uint256 amount) external;
     function deployCode(string calldata artifact, bytes calldata arguments) external returns (address);
     function envOr(string calldata name, string calldata otherwise) external view returns (string memory);
+    function expectPartialRevert(bytes4 selector) external;
     function expectRevert() external;
     function expectRevert(bytes calldata data) external;
     function expectRevert(bytes4 selector) external;
     function fee(uint256 basefee) external;
     function ffi(string[] calldata command) external returns (bytes memory);
-    function getRecordedLogs() external returns (Log[] memory);
+    /// @dev Not `block.number` and `block.timestamp`: the optimiser takes those for constant within a function.
+    function getBlockNumber() external view returns (uint256);
+    function getBlockTimestamp() external view returns (uint256);
     function isDir(string calldata path) external view returns (bool);
-    function keyExists(string calldata json, string calldata key) external view returns (bool);
     function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function parseJsonBytes32(string calldata json, string calldata key) external pure returns (bytes32);
     function parseJsonBytes32Array(string calldata json, string calldata key) external pure returns (bytes32[] memory);
-    function parseJsonUint(string calldata json, string calldata key) external pure returns (uint256);
     function prank(address sender) external;
     function projectRoot() external view returns (string memory);
     function readFile(string calldata path) external view returns (string memory);
-    function recordLogs() external;
     function roll(uint256 number) external;
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function skip(bool condition, string calldata reason) external;
     function snapshotGasLastCall(string calldata group, string calldata name) external returns (uint256);
-    function startPrank(address sender) external;
-    function stopPrank() external;
     function toString(uint256 value) external pure returns (string memory);
     function txGasPrice(uint256 price) external;
     function warp(uint256 time) external;
