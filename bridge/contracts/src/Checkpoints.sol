@@ -220,9 +220,8 @@ contract Checkpoints is ICheckpoints, Epochs {
     }
 
     function _checkCertificate(Certificate calldata certificate) private view {
-        bytes32 message = Signing.precommit(
-            chain, certificate.epoch, certificate.height, certificate.round, certificate.header
-        );
+        bytes32 message =
+            Signing.precommit(chain, certificate.epoch, certificate.height, certificate.round, certificate.header);
         Set memory set = _freshConsensus(certificate.epoch, anchorAgeMax);
         OperatorSets.checkQuorum(set, certificate.absent, certificate.signature, message);
     }

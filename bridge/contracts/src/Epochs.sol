@@ -204,11 +204,7 @@ abstract contract Epochs is IEpochs, ICertificateErrors, AccessManaged {
     }
 
     /// @dev The page of the registrations from `from` to `to`: the sum of the keys so far, and members.
-    function _page(uint256 from, uint256 to)
-        private
-        view
-        returns (bytes memory page, uint256 size, uint256 totalGwei)
-    {
+    function _page(uint256 from, uint256 to) private view returns (bytes memory page, uint256 size, uint256 totalGwei) {
         uint256[] memory stakesGwei = _stakes(registrar.accounts(from, to));
         bytes32[8] memory points;
         _loadSum(points);
@@ -313,9 +309,7 @@ abstract contract Epochs is IEpochs, ICertificateErrors, AccessManaged {
         }
         (nextEpoch, lastEpochTime) = (number + 1, uint40(block.timestamp));
         delete _draft;
-        emit EpochStarted(
-            number, root, snapshot.consensusRoot, uint16(size), snapshot.consensusSize, stakeGwei
-        );
+        emit EpochStarted(number, root, snapshot.consensusRoot, uint16(size), snapshot.consensusSize, stakeGwei);
     }
 
     /// @dev Writes the set that signs checkpoints, where it's a part of the whole.

@@ -10,7 +10,7 @@ abstract contract LimitedPause is Pausable, AccessManaged {
     /// @notice How long a pause lasts at most, and how long after its end the next one can begin at the earliest, in seconds.
     uint256 public constant PAUSE_SECONDS = 7 days;
 
-    /// @notice When the last pause ends or ended by itself, in seconds since 1970.
+    /// @notice When the last pause ends or ended, in seconds since 1970.
     uint256 public pauseEnd;
 
     /// @notice The next pause can't begin before `time`.
@@ -20,18 +20,18 @@ abstract contract LimitedPause is Pausable, AccessManaged {
     function pause() external restricted {
         uint256 earliest = pauseEnd == 0 ? 0 : pauseEnd + PAUSE_SECONDS;
         if (block.timestamp < earliest) revert PauseTooSoon(earliest);
-        if (super.paused()) _unpause();
         pauseEnd = block.timestamp + PAUSE_SECONDS;
-        _pause();
+        emit Paused(msg.sender);
     }
 
     /// @notice Ends a pause early. Restricted.
-    function unpause() external restricted {
-        _unpause();
+    function unpause() external restricted whenPaused {
+        pauseEnd = block.timestamp;
+        emit Unpaused(msg.sender);
     }
 
-    /// @inheritdoc Pausable
+    /// @notice Whether a pause lasts.
     function paused() public view override returns (bool) {
-        return super.paused() && block.timestamp < pauseEnd;
+        return block.timestamp < pauseEnd;
     }
 }

@@ -56,13 +56,9 @@ contract Registrar is IRegistrar, ICertificateErrors, AccessManaged {
     /// @param avs_ The account that is the service for EigenLayer: it makes this contract its registrar.
     /// @param operatorSetId_ The operator set that secures Lamina.
     /// @param chain_ The Lamina network: its name, padded with zeros.
-    constructor(
-        address authority,
-        address allocationManager_,
-        address avs_,
-        uint32 operatorSetId_,
-        bytes32 chain_
-    ) AccessManaged(authority) {
+    constructor(address authority, address allocationManager_, address avs_, uint32 operatorSetId_, bytes32 chain_)
+        AccessManaged(authority)
+    {
         BLS12381.selfTest();
         (allocationManager, avs, operatorSetId, chain) = (allocationManager_, avs_, operatorSetId_, chain_);
     }
@@ -160,12 +156,7 @@ contract Registrar is IRegistrar, ICertificateErrors, AccessManaged {
     function operator(uint256 index) external view returns (Operator memory) {
         if (index >= _records.length) revert UnknownIndex(index);
         Record storage record = _records[index];
-        return Operator({
-            account: record.account,
-            active: record.active,
-            peerKey: record.peerKey,
-            blsKey: _key(index)
-        });
+        return Operator({account: record.account, active: record.active, peerKey: record.peerKey, blsKey: _key(index)});
     }
 
     /// @inheritdoc IRegistrar

@@ -122,11 +122,7 @@ contract Vault is IVault, LimitedPause, ReentrancyGuard {
         index = depositCount++;
         _deposits[index] = _depositHash(
             Deposit({
-                index: index,
-                account: account,
-                asset: asset,
-                amount: uint128(amount),
-                blockNumber: uint64(block.number)
+                index: index, account: account, asset: asset, amount: uint128(amount), blockNumber: uint64(block.number)
             })
         );
         emit Deposited(index, account, asset, uint128(amount), msg.sender);

@@ -112,7 +112,7 @@ contract CheckpointsTest is Network {
         // c1 before c0, as Rust's libraries have it.
         made.signature = right;
         (made.signature[0], made.signature[1], made.signature[2], made.signature[3]) =
-            (right[2], right[3], right[0], right[1]);
+        (right[2], right[3], right[0], right[1]);
         _fails(made, abi.encodeWithSelector(ICertificateErrors.MalformedPoint.selector));
     }
 
@@ -275,7 +275,9 @@ contract CheckpointsTest is Network {
         vm.assume(header != HEADER || height != 5 || round != 0 || absent != made.absent[0]);
         vm.assume(uint256(header) > 1);
         (made.header, made.height, made.round, made.absent[0]) = (header, height, round, absent % (1 << COUNT));
-        vm.assume(made.absent[0] != _certificate(1, 5, HEADER, 1).absent[0] || header != HEADER || height != 5 || round != 0);
+        vm.assume(
+            made.absent[0] != _certificate(1, 5, HEADER, 1).absent[0] || header != HEADER || height != 5 || round != 0
+        );
         vm.expectRevert();
         _submit(made);
     }

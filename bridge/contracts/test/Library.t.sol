@@ -15,7 +15,11 @@ import {Test} from "./support/Test.sol";
 contract Libraries {
     bytes32 private constant CHAIN = "lamina-test-1";
 
-    function verifies(bytes32[4] memory key, bytes32[8] memory signature, bytes32 message) external view returns (bool) {
+    function verifies(bytes32[4] memory key, bytes32[8] memory signature, bytes32 message)
+        external
+        view
+        returns (bool)
+    {
         return BLS12381.verifies(key, signature, message);
     }
 
@@ -54,9 +58,7 @@ contract Libraries {
         pure
         returns (bool)
     {
-        return StateTree.has(
-            root, StateTree.balanceKey(account, asset), StateTree.balanceValue(amount), siblings
-        );
+        return StateTree.has(root, StateTree.balanceKey(account, asset), StateTree.balanceValue(amount), siblings);
     }
 
     function hasResult(bytes32 root, bytes32 task, bytes32 outcome, uint32 left, bytes32[] calldata siblings)
@@ -178,8 +180,7 @@ contract LibraryTest is Test {
         bytes32[] memory leaves = vm.parseJsonBytes32Array(json, ".historyLeaves");
         bytes32 root = _word(".historyRoot");
         for (uint64 i = 0; i < leaves.length; ++i) {
-            bytes32[] memory path =
-                vm.parseJsonBytes32Array(json, string.concat(".historyPaths[", vm.toString(i), "]"));
+            bytes32[] memory path = vm.parseJsonBytes32Array(json, string.concat(".historyPaths[", vm.toString(i), "]"));
             uint64 count = uint64(leaves.length);
             yes(libraries.inHistory(root, count, i, leaves[i], path), "proof");
             yes(!libraries.inHistory(root, count, i ^ 1, leaves[i], path), "at another index");
@@ -231,7 +232,9 @@ contract LibraryTest is Test {
         }
         yes(libraries.hasResult(root, task, outcome, left, siblings), "proof");
         yes(!libraries.hasResult(root, outcome, ~task, left, siblings), "of another task");
-        if (depth < 32) yes(!libraries.hasResult(root, task, outcome, left | uint32(1 << depth), siblings), "unused bits");
+        if (depth < 32) {
+            yes(!libraries.hasResult(root, task, outcome, left | uint32(1 << depth), siblings), "unused bits");
+        }
     }
 
     function testFuzz_points_compress_with_the_sign_of_y(uint256 secret) external view {

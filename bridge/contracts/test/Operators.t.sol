@@ -5,6 +5,7 @@ import {ICertificateErrors} from "../src/interfaces/ICertificateErrors.sol";
 import {IEpochs} from "../src/interfaces/IEpochs.sol";
 import {IRegistrar} from "../src/interfaces/IRegistrar.sol";
 import {BLS12381} from "../src/libraries/BLS12381.sol";
+import {Signing} from "../src/libraries/Signing.sol";
 import {Network} from "./support/Network.sol";
 import {Signer} from "./support/Signer.sol";
 
@@ -37,6 +38,17 @@ contract OperatorsTest is Network {
         bytes32 digest = registrar.proofOfPossessionDigest(account(4), rogue.blsKey);
         rogue.proofOfPossession = Signer.sign(Signer.secret(4), digest);
         _fails(account(4), rogue, _noPossession());
+    }
+
+    function test_a_proof_for_another_contract_or_network_is_refused() external {
+        IRegistrar.Registration memory made = registration(1);
+        bytes memory key = BLS12381.compressG1(made.blsKey);
+        bytes32 digest = Signing.proofOfPossession(CHAIN, account(1), address(1), key);
+        made.proofOfPossession = Signer.sign(Signer.secret(1), digest);
+        _fails(account(1), made, _noPossession());
+        digest = Signing.proofOfPossession("lamina-test-2", account(1), address(registrar), key);
+        made.proofOfPossession = Signer.sign(Signer.secret(1), digest);
+        _fails(account(1), made, _noPossession());
     }
 
     function test_infinity_and_other_encodings_of_keys_are_refused() external {
@@ -245,8 +257,7 @@ contract OperatorsTest is Network {
 
     /// @dev The set's root, member by member.
     function _root(uint64 epoch, uint256[] memory found, uint64[] memory stakes) private view returns (bytes32) {
-        bytes memory preimage =
-            abi.encodePacked(bytes32("lamina/operator-set/v1"), CHAIN, epoch, uint64(found.length));
+        bytes memory preimage = abi.encodePacked(bytes32("lamina/operator-set/v1"), CHAIN, epoch, uint64(found.length));
         for (uint256 i = 0; i < found.length; ++i) {
             IRegistrar.Operator memory member = registrar.operator(found[i]);
             bytes memory key = BLS12381.compressG1(BLS12381.unpackG1(member.blsKey));

@@ -40,9 +40,7 @@ interface IVault {
     /// @notice An account is to be credited on the ledger.
     /// @param index The deposit's number, from 0, without gaps.
     /// @param from Who paid.
-    event Deposited(
-        uint64 indexed index, address indexed account, bytes32 indexed asset, uint128 amount, address from
-    );
+    event Deposited(uint64 indexed index, address indexed account, bytes32 indexed asset, uint128 amount, address from);
     /// @notice A claim was paid.
     event ClaimPaid(uint64 indexed index, address indexed recipient, bytes32 indexed asset, uint128 amount);
     /// @notice An account left with its balance.

@@ -220,8 +220,16 @@ library BLS12381 {
             0x000000000000000000000000000000000e4efa61b558d043cd3fed5c44ac7541,
             0x5de0d032586fecb22acbb67d508cde9f9536a7609d69c1d6e60450843e4ec59a
         ];
-        bytes32[8] memory signature =
-            [bytes32(0x0000000000000000000000000000000000b5ef5fe72628ce4cd5e904aeaa3279), 0x527843fae5ca9ca675f4f51ed8f83bbf7155da9ecc9663100a885d5dc6df96d9, 0x00000000000000000000000000000000123c46be3a001c63ca711f87a005c200, 0xcc550b9429d5f4eb38d74322144f1b63926da3388979e5321012fb1a0526bcd1, 0x00000000000000000000000000000000199b55af87f52f69faa1b8ceae870f91, 0x9206fbf77218650ae4361bb1b6b3e7ce3817834b9b03decee442e35d6117898a, 0x0000000000000000000000000000000016079e54408a846394920f62ed7a29b5, 0x75444f8d35e465752045bb9c9be36186063e2182665e54800c37b189db8bfb9e];
+        bytes32[8] memory signature = [
+            bytes32(0x0000000000000000000000000000000000b5ef5fe72628ce4cd5e904aeaa3279),
+            0x527843fae5ca9ca675f4f51ed8f83bbf7155da9ecc9663100a885d5dc6df96d9,
+            0x00000000000000000000000000000000123c46be3a001c63ca711f87a005c200,
+            0xcc550b9429d5f4eb38d74322144f1b63926da3388979e5321012fb1a0526bcd1,
+            0x00000000000000000000000000000000199b55af87f52f69faa1b8ceae870f91,
+            0x9206fbf77218650ae4361bb1b6b3e7ce3817834b9b03decee442e35d6117898a,
+            0x0000000000000000000000000000000016079e54408a846394920f62ed7a29b5,
+            0x75444f8d35e465752045bb9c9be36186063e2182665e54800c37b189db8bfb9e
+        ];
         bool holds = verifies(key, signature, bytes32(0)) && !verifies(key, signature, bytes32(uint256(1)))
             && isZero(addG1(key, negateG1(key)));
         if (!holds) revert ICertificateErrors.PrecompileFailed(PAIRING);
@@ -242,14 +250,10 @@ library BLS12381 {
             mcopy(add(input, 0x60), numbers, 0x40)
             reduced := and(eq(returndatasize(), 0x40), staticcall(MODEXP_GAS, MODEXP, input, 0xe1, numbers, 0x40))
             mcopy(add(input, 0x60), add(numbers, 0x40), 0x40)
-            reduced :=
-                and(
-                    reduced,
-                    and(
-                        eq(returndatasize(), 0x40),
-                        staticcall(MODEXP_GAS, MODEXP, input, 0xe1, add(numbers, 0x40), 0x40)
-                    )
-                )
+            reduced := and(
+                reduced,
+                and(eq(returndatasize(), 0x40), staticcall(MODEXP_GAS, MODEXP, input, 0xe1, add(numbers, 0x40), 0x40))
+            )
         }
         if (!reduced) revert ICertificateErrors.PrecompileFailed(MODEXP);
         return numbers;
@@ -259,8 +263,10 @@ library BLS12381 {
     function _sha256(bytes memory data) private view returns (bytes32 hash) {
         bool hashed;
         assembly ("memory-safe") {
-            hashed :=
-                and(eq(returndatasize(), 0x20), staticcall(gas(), SHA256, add(data, 0x20), mload(data), 0x00, 0x20))
+            hashed := and(
+                eq(returndatasize(), 0x20),
+                staticcall(gas(), SHA256, add(data, 0x20), mload(data), 0x00, 0x20)
+            )
             hash := mload(0x00)
         }
         if (!hashed) revert ICertificateErrors.PrecompileFailed(SHA256);

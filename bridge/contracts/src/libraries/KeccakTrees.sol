@@ -15,11 +15,8 @@ library KeccakTrees {
         bytes32[32] calldata siblings
     ) internal pure returns (bool) {
         if (index >= 1 << 32) return false;
-        bytes32 hash = keccak256(
-            abi.encodePacked(
-                uint8(0), uint256(index), uint256(uint160(recipient)), asset, uint256(amount)
-            )
-        );
+        bytes32 hash =
+            keccak256(abi.encodePacked(uint8(0), uint256(index), uint256(uint160(recipient)), asset, uint256(amount)));
         for (uint256 i = 0; i < 32; ++i) {
             hash = index >> i & 1 == 0 ? _node(hash, siblings[i]) : _node(siblings[i], hash);
         }

@@ -28,8 +28,7 @@ library Signing {
         pure
         returns (bytes32)
     {
-        return
-            sha256(abi.encodePacked(PRECOMMIT, chain, epoch, height, uint64(round), header != 0, header));
+        return sha256(abi.encodePacked(PRECOMMIT, chain, epoch, height, uint64(round), header != 0, header));
     }
 
     /// @notice The signature on a task's outcome.

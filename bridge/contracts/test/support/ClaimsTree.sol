@@ -10,11 +10,7 @@ contract ClaimsTree {
     function append(address recipient, bytes32 asset, uint128 amount) external returns (uint64 index) {
         index = uint64(_leaves.length);
         _leaves.push(
-            keccak256(
-                abi.encodePacked(
-                    bytes1(0x00), abi.encode(uint256(index), recipient, asset, uint256(amount))
-                )
-            )
+            keccak256(abi.encodePacked(bytes1(0x00), abi.encode(uint256(index), recipient, asset, uint256(amount))))
         );
     }
 

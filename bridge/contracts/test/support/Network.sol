@@ -39,13 +39,10 @@ abstract contract Network is Test {
         eigenLayer = new EigenLayer();
         manager = IAccessManager(vm.deployCode("Authority.sol:Authority", abi.encode(address(this))));
         registrar = IRegistrar(
-            vm.deployCode(
-                "Registrar.sol:Registrar", abi.encode(manager, eigenLayer, address(manager), SET_ID, CHAIN)
-            )
+            vm.deployCode("Registrar.sol:Registrar", abi.encode(manager, eigenLayer, address(manager), SET_ID, CHAIN))
         );
         // The settings are static, so their encoding is that of the words in order.
-        bytes memory settings =
-            abi.encode(uint64(1), consensusMax, EPOCH_SECONDS, uint32(100), ANCHOR_AGE, EXIT_DELAY);
+        bytes memory settings = abi.encode(uint64(1), consensusMax, EPOCH_SECONDS, uint32(100), ANCHOR_AGE, EXIT_DELAY);
         checkpoints = ICheckpoints(
             vm.deployCode(
                 "Checkpoints.sol:Checkpoints", bytes.concat(abi.encode(manager, registrar, eigenLayer), settings)

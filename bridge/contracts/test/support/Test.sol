@@ -3,8 +3,17 @@ pragma solidity 0.8.37;
 
 /// @dev The cheatcodes of forge that the tests use.
 interface Vm {
+    struct Gas {
+        uint64 gasLimit;
+        uint64 gasTotalUsed;
+        uint64 gasMemoryUsed;
+        int64 gasRefunded;
+        uint64 gasRemaining;
+    }
+
     function addr(uint256 key) external pure returns (address);
     function assume(bool condition) external pure;
+    function cool(address target) external;
     function deal(address account, uint256 amount) external;
     function deployCode(string calldata artifact, bytes calldata arguments) external returns (address);
     function envOr(string calldata name, string calldata otherwise) external view returns (string memory);
@@ -18,6 +27,7 @@ interface Vm {
     function getBlockNumber() external view returns (uint256);
     function getBlockTimestamp() external view returns (uint256);
     function isDir(string calldata path) external view returns (bool);
+    function lastCallGas() external view returns (Gas memory);
     function parseJsonBytes(string calldata json, string calldata key) external pure returns (bytes memory);
     function parseJsonBytes32(string calldata json, string calldata key) external pure returns (bytes32);
     function parseJsonBytes32Array(string calldata json, string calldata key) external pure returns (bytes32[] memory);
@@ -28,6 +38,7 @@ interface Vm {
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function skip(bool condition, string calldata reason) external;
     function snapshotGasLastCall(string calldata group, string calldata name) external returns (uint256);
+    function snapshotValue(string calldata group, string calldata name, uint256 value) external;
     function toString(uint256 value) external pure returns (string memory);
     function txGasPrice(uint256 price) external;
     function warp(uint256 time) external;
