@@ -87,7 +87,7 @@ contract Checkpoints is ICheckpoints, Epochs {
     ) external {
         if (_anchors[height % ANCHORS_KEPT] == header) return;
         if (header == 0) revert NoHeader();
-        Tip memory tip = _tip;
+        Tip memory tip = _loadTip();
         if (tip.mode != Mode.Open) revert NotOpen(tip.mode);
         if (height <= tip.height) revert HeightPassed(height, tip.height);
         if (certificateEpoch < tip.epoch) revert EpochPassed(certificateEpoch, tip.epoch);
@@ -100,7 +100,7 @@ contract Checkpoints is ICheckpoints, Epochs {
             refundOf[msg.sender] += refundWei;
         }
         (tip.height, tip.epoch, tip.time) = (height, certificateEpoch, uint40(block.timestamp));
-        _tip = tip;
+        _storeTip(tip);
         _anchors[height % ANCHORS_KEPT] = header;
         emit Anchored(height, header, certificateEpoch, round, msg.sender, refundWei);
     }
@@ -202,6 +202,25 @@ contract Checkpoints is ICheckpoints, Epochs {
         return height != 0 && height <= _tip.height && _anchors[height % ANCHORS_KEPT] == header;
     }
 
+    /// @dev Writes all fields at once, which the compiler does one by one.
+    function _storeTip(Tip memory tip) private {
+        uint256 word = uint256(tip.height) | uint256(tip.epoch) << 64 | uint256(tip.time) << 128;
+        word |= uint256(tip.mode) << 168 | uint256(tip.potWei) << 176;
+        assembly ("memory-safe") {
+            sstore(_tip.slot, word)
+        }
+    }
+
+    /// @dev Reads them at once.
+    function _loadTip() private view returns (Tip memory tip) {
+        uint256 word;
+        assembly ("memory-safe") {
+            word := sload(_tip.slot)
+        }
+        (tip.height, tip.epoch, tip.time) = (uint64(word), uint64(word >> 64), uint40(word >> 128));
+        (tip.mode, tip.potWei) = (Mode(uint8(word >> 168)), uint80(word >> 176));
+    }
+
     function _exitBy(uint64 height, bytes32 header) private {
         _tip.mode = Mode.Exit;
         exitHeader = header;
@@ -210,8 +229,9 @@ contract Checkpoints is ICheckpoints, Epochs {
 
     /// @dev What the next anchor's submitter gets.
     function _refund(Tip memory tip) private view returns (uint256) {
+        if (tip.potWei == 0) return 0;
         RefundPolicy memory policy = _policy;
-        if (tip.potWei == 0 || block.timestamp < uint256(tip.time) + policy.intervalSeconds) return 0;
+        if (block.timestamp < uint256(tip.time) + policy.intervalSeconds) return 0;
         uint256 price = block.basefee + policy.priorityFeeMax;
         if (tx.gasprice < price) price = tx.gasprice;
         if (price > policy.gasPriceMax) price = policy.gasPriceMax;

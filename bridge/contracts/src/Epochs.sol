@@ -167,10 +167,15 @@ abstract contract Epochs is IEpochs, ICertificateErrors, AccessManaged {
     /// @dev The consensus set of an epoch whose snapshot is at most `secondsMax` old.
     function _freshConsensus(uint64 number, uint256 secondsMax) internal view returns (Set memory) {
         Snapshot storage snapshot = _snapshots[number];
-        uint256 time = snapshot.time;
+        uint256 word;
+        // The first three fields at once, which the compiler reads one by one.
+        assembly ("memory-safe") {
+            word := sload(snapshot.slot)
+        }
+        uint256 time = uint40(word >> 176);
         if (time == 0) revert UnknownEpoch(number);
         if (block.timestamp > time + secondsMax) revert StaleEpoch(number);
-        return Set({data: snapshot.consensusData, size: snapshot.consensusSize});
+        return Set({data: address(uint160(word)), size: uint16(word >> 160)});
     }
 
     function _extend(uint256 count) private {

@@ -33,6 +33,19 @@ contract CheckpointsTest is Network {
         eq(latest.time, vm.getBlockTimestamp(), "time");
     }
 
+    /// @dev The contract packs and unpacks what it keeps of the last anchor by hand.
+    function test_all_that_is_kept_of_an_anchor_is_read_back() external {
+        checkpoints.fund{value: 3 ether}();
+        uint64 height = 1 << 40;
+        _submit(_certificate(1, height, HEADER, 0));
+        ICheckpoints.Anchor memory latest = checkpoints.latest();
+        eq(latest.height, height, "height");
+        eq(latest.epoch, 1, "epoch");
+        eq(latest.time, vm.getBlockTimestamp(), "time");
+        eq(uint256(checkpoints.mode()), uint256(ICheckpoints.Mode.Open), "mode");
+        eq(checkpoints.potWei(), 3 ether, "pot");
+    }
+
     function test_the_same_again_changes_nothing() external {
         Certificate memory made = _certificate(1, 5, HEADER, 0);
         _submit(made);

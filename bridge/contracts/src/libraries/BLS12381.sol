@@ -127,17 +127,29 @@ library BLS12381 {
         bytes memory input = abi.encodePacked(bytes32(0), uint8(0), suffix);
         uint256 blocks = (length + 31) / 32;
         uniform = new bytes(32 * blocks);
-        bytes32 last;
-        for (uint256 i = 1; i <= blocks; ++i) {
-            assembly ("memory-safe") {
+        bool hashed = true;
+        assembly ("memory-safe") {
+            let inputLength := mload(input)
+            let end := add(uniform, shl(5, blocks))
+            // The word before the first block counts as zero.
+            let last := 0
+            let i := 0
+            for { let block_ := uniform } lt(block_, end) {} {
+                block_ := add(block_, 0x20)
+                i := add(i, 1)
                 mstore(add(input, 0x20), xor(first, last))
                 mstore8(add(input, 0x40), i)
-            }
-            last = _sha256(input);
-            assembly ("memory-safe") {
-                mstore(add(uniform, shl(5, i)), last)
+                hashed := and(
+                    hashed,
+                    and(
+                        eq(returndatasize(), 0x20),
+                        staticcall(gas(), SHA256, add(input, 0x20), inputLength, block_, 0x20)
+                    )
+                )
+                last := mload(block_)
             }
         }
+        if (!hashed) revert ICertificateErrors.PrecompileFailed(SHA256);
         assembly ("memory-safe") {
             mstore(uniform, length)
         }
