@@ -3,7 +3,7 @@ use std::time::Duration;
 use alloy::consensus::BlockHeader as _;
 use alloy::eips::eip2718::Encodable2718 as _;
 use alloy::eips::{BlockId, BlockNumberOrTag};
-use alloy::network::{EthereumWallet, TransactionBuilder as _};
+use alloy::network::{EthereumWallet, NetworkTransactionBuilder as _, TransactionBuilder as _};
 use alloy::primitives::U256;
 use alloy::providers::{Provider as _, RootProvider};
 use alloy::rpc::client::RpcClient;

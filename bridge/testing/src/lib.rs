@@ -10,11 +10,13 @@ mod anvil;
 mod artifacts;
 mod chain;
 mod command;
+mod contracts;
 mod eigenlayer;
 mod solidity;
 mod tools;
 
 pub use anvil::{Anvil, AnvilOptions};
 pub use chain::{Chain, Receipt};
+pub use contracts::Contracts;
 pub use eigenlayer::{EigenLayer, OPERATOR_SET};
 pub use tools::Tools;

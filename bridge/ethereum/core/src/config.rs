@@ -13,6 +13,8 @@ pub struct Config {
     pub contracts: Contracts,
     /// The first block to read: the one that created the contracts, or an earlier one.
     pub start: u64,
+    /// The first epoch that the contract snapshots.
+    pub first_epoch: u64,
     /// Followed is up to blocks whose number is a multiple of this, at least 1. The same at all nodes, so that each knows the
     /// hash of every block that another one may have followed up to.
     pub stride: u64,

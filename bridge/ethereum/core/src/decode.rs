@@ -271,8 +271,7 @@ impl Reader<'_> {
 
     fn checkpoints(&mut self, log: &Log) -> Result<Option<Fact>, Lie> {
         if let Some(event) = event::<Checkpoints::EpochStarted>(log)? {
-            // A network begins with the epoch that its contract begins with.
-            let mut expected = self.cursor.next_epoch.unwrap_or_else(|| event.epoch.min(1));
+            let mut expected = self.cursor.next_epoch.unwrap_or(self.config.first_epoch);
             next("epoch", &mut expected, event.epoch)?;
             self.cursor.next_epoch = Some(expected);
             return Ok(Some(Fact::EpochStarted(Snapshot {
