@@ -186,6 +186,7 @@ async fn logs(
             data: log.data().data.to_vec(),
             block,
             index: log.log_index?,
+            transaction: Digest(log.transaction_hash?.0),
         })
     });
     logs.collect::<Option<_>>().map(Answer::Logs).ok_or_else(malformed)
@@ -215,17 +216,20 @@ async fn survey(
     probe: &Probe,
 ) -> Result<Survey, Failure> {
     let account = account.0.into();
-    let (ethereum_chain, nonce, balance, latest_block, tip, latest, finalized) = futures::try_join!(
-        async { provider.get_chain_id().await.map_err(failure) },
-        async { provider.get_transaction_count(account).await.map_err(failure) },
-        async { provider.get_balance(account).await.map_err(failure) },
-        async { provider.get_block_by_number(BlockNumberOrTag::Latest).await.map_err(failure) },
-        async { provider.get_max_priority_fee_per_gas().await.map_err(failure) },
-        read_probe(provider, probe, BlockId::latest()),
-        read_probe(provider, probe, BlockId::finalized()),
-    )?;
+    let latest_block =
+        provider.get_block_by_number(BlockNumberOrTag::Latest).await.map_err(failure)?;
     let latest_block =
         latest_block.ok_or_else(|| Failure::Refused("there's no latest block".to_owned()))?;
+    // All as of one block: a number that's used up by what the probe doesn't see yet would be taken for a failure.
+    let at = BlockId::number(latest_block.header.number);
+    let (ethereum_chain, nonce, balance, tip, latest, finalized) = futures::try_join!(
+        async { provider.get_chain_id().await.map_err(failure) },
+        async { provider.get_transaction_count(account).block_id(at).await.map_err(failure) },
+        async { provider.get_balance(account).block_id(at).await.map_err(failure) },
+        async { provider.get_max_priority_fee_per_gas().await.map_err(failure) },
+        read_probe(provider, probe, at),
+        read_probe(provider, probe, BlockId::finalized()),
+    )?;
     Ok(Survey {
         ethereum_chain,
         nonce,

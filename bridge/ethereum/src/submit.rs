@@ -7,7 +7,7 @@ use lamina_ethereum_core::{
 };
 use lamina_types::Address;
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::Endpoints;
 use crate::clock::{now, sleep_until};
@@ -72,6 +72,7 @@ pub async fn submit(
 
 fn log(output: &SubmitOutput) {
     match output {
+        SubmitOutput::InBlock { job } => debug!(job = job.0, "transaction in a block"),
         SubmitOutput::Done { job, sent } => info!(job = job.0, sent, "transaction final"),
         SubmitOutput::GivenUp { job, reason } => {
             warn!(job = job.0, reason, "transaction would revert");

@@ -7,10 +7,7 @@ mod harness;
 use alloy::primitives::U256;
 use anyhow::{Context as _, Result};
 use harness::{ETHER, Following, Submitting, World, lamina_chain, while_mining};
-use lamina_certificate::{
-    Checkpoint, CheckpointCertificate, Evidence, FeeSchedule, OperatorSet, Signature, SignedTwice,
-    SignerBitmap,
-};
+use lamina_certificate::{Checkpoint, Evidence, FeeSchedule, OperatorSet, Signature, SignedTwice};
 use lamina_ethereum_core::{Fact, Job, JobId, Snapshot, abi, calls};
 use lamina_ledger::state::claims::{self, Claims};
 use lamina_ledger::state::{Env, Module as _, Origin, Scope};
@@ -90,7 +87,7 @@ async fn value_and_stake_take_the_whole_way() -> Result<()> {
         operators: set.root(),
         next_operators: set.root(),
     };
-    let checkpoint = checkpoint(&world, &set, header);
+    let checkpoint = world.sign(header);
     checkpoint.verify(&set.consensus_set())?;
 
     // It's anchored by someone whom no operator knows, read back, and final.
@@ -192,27 +189,6 @@ async fn value_and_stake_take_the_whole_way() -> Result<()> {
 
 fn second_block(following: &Following) -> u64 {
     following.blocks.last().map_or(0, |block| block.block.number)
-}
-
-/// All but the first operator sign.
-fn checkpoint(world: &World, set: &OperatorSet, header: CheckpointHeader) -> Checkpoint {
-    let id = header.id(&lamina_chain());
-    let message = signing::precommit(&lamina_chain(), set.epoch(), header.height, 0, Some(&id));
-    let mut signers = SignerBitmap::empty(set.size());
-    let mut signatures = Vec::new();
-    for (index, operator) in (0..).map(OperatorIndex).zip(&world.operators).skip(1) {
-        signers.insert(index);
-        signatures.push(operator.bls.sign(&message));
-    }
-    let certificate = CheckpointCertificate {
-        epoch: set.epoch(),
-        height: header.height,
-        round: 0,
-        header: id,
-        signers,
-        signature: Signature::aggregate(&signatures).unwrap(),
-    };
-    Checkpoint { header, certificate }
 }
 
 fn two_precommits(

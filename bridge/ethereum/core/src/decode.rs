@@ -287,6 +287,7 @@ impl Reader<'_> {
                 header: HeaderId(event.header.0),
                 epoch: EpochNumber(event.epoch),
                 submitter: Address(event.submitter.into()),
+                transaction: log.transaction,
             }));
         }
         if let Some(event) = event::<Checkpoints::FrozenAt>(log)? {

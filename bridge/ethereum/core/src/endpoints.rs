@@ -30,7 +30,8 @@ impl Endpoints {
         Self(vec![Endpoint::default(); count])
     }
 
-    /// The first in the configuration's order that can be asked now, besides `asked`.
+    /// Of those that can be asked now, besides `asked`, the one that failed least in a row; of equal ones the first in the
+    /// configuration. (By the configuration alone two that are slow to fail would take turns, and the third never come.)
     pub(crate) fn choose(
         &self,
         now: Timestamp,
@@ -38,7 +39,8 @@ impl Endpoints {
     ) -> Option<EndpointIndex> {
         let usable =
             |(i, endpoint): &(usize, &Endpoint)| !asked.contains(i) && endpoint.usable_from <= now;
-        self.0.iter().enumerate().find(usable).map(|(i, _)| i)
+        let usable = self.0.iter().enumerate().filter(usable);
+        usable.min_by_key(|(i, endpoint)| (endpoint.failures, *i)).map(|(i, _)| i)
     }
 
     /// When one besides `asked` can be asked.
@@ -78,7 +80,16 @@ mod tests {
         assert_eq!(endpoints.choose(now, &NONE), Some(0));
         endpoints.failed(0, now);
         assert_eq!(endpoints.choose(now, &NONE), Some(1));
+        endpoints.failed(1, now);
+        assert_eq!(endpoints.choose(now, &NONE), None);
         assert_eq!(endpoints.choose(now + BACKOFF_MIN, &NONE), Some(0));
+    }
+
+    #[test]
+    fn who_failed_less_is_asked_first() {
+        let mut endpoints = Endpoints::new(2);
+        endpoints.failed(0, Timestamp(0));
+        assert_eq!(endpoints.choose(Timestamp(0) + BACKOFF_MAX, &NONE), Some(1));
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub enum Fact {
         epoch: EpochNumber,
         /// Who submitted it.
         submitter: Address,
+        /// The hash of the transaction.
+        transaction: Digest,
     },
     /// A claim was paid.
     ClaimPaid {

@@ -1,4 +1,4 @@
-use lamina_types::{Address, EpochNumber, EthereumBlock};
+use lamina_types::{Address, Digest, EpochNumber, EthereumBlock};
 
 /// An endpoint's place in the configuration, from 0.
 pub type EndpointIndex = usize;
@@ -69,6 +69,8 @@ pub struct Log {
     pub block: EthereumBlock,
     /// Its place among the block's events.
     pub index: u64,
+    /// The hash of the transaction that made it.
+    pub transaction: Digest,
 }
 
 /// Why there's no answer.

@@ -209,6 +209,11 @@ pub enum SubmitAction {
 /// What the application is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SubmitOutput {
+    /// The latest block has it, by whomever. It isn't final yet. Told again after a reorganisation.
+    InBlock {
+        /// Which one.
+        job: JobId,
+    },
     /// The job is done, by whomever, and final.
     Done {
         /// Which one.
@@ -496,7 +501,10 @@ impl Submitter {
             return;
         }
         if survey.latest >= enough {
-            progress.was_in_block = true;
+            if !std::mem::replace(&mut progress.was_in_block, true) {
+                let in_block = SubmitOutput::InBlock { job: id };
+                self.actions.push_back(SubmitAction::Output(in_block));
+            }
             return self.later(now, i);
         }
         if std::mem::take(&mut progress.was_in_block) {
@@ -534,19 +542,21 @@ impl Submitter {
         if let Some(sent) = replaced {
             fees.max = fees.max.max(bumped(sent.fees.max));
             fees.tip = fees.tip.max(bumped(sent.fees.tip));
-        }
-        // Without a predecessor the cap may be offered, as long as a block would take it.
-        if replaced.is_none() && survey.base_fee < cap {
+        } else if survey.base_fee < cap {
+            // A block would take it at the cap.
             fees.max = fees.max.min(cap);
             fees.tip = fees.tip.min(fees.max);
         }
         if fees.max > cap {
-            let tell = !std::mem::replace(&mut self.jobs[i].told_fees, true);
-            self.later(now, i);
-            if tell {
+            if !std::mem::replace(&mut self.jobs[i].told_fees, true) {
                 self.notice(SubmitNotice::FeeCap { needed: fees.max, cap });
             }
-            return None;
+            let Some(sent) = replaced else {
+                self.later(now, i);
+                return None;
+            };
+            // The same once more, in case that nodes have forgotten it.
+            fees = sent.fees;
         }
         let needed =
             u128::from(gas).saturating_mul(fees.max).saturating_add(self.jobs[i].job.value_wei);
@@ -554,7 +564,7 @@ impl Submitter {
             self.out_of_funds(now, i, survey.balance_wei, needed);
             return None;
         }
-        if replaced.is_some() {
+        if replaced.is_some_and(|sent| sent.fees != fees) {
             let job = self.jobs[i].job.id;
             self.notice(SubmitNotice::Replaced { job, fees });
         }

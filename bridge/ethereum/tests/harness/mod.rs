@@ -5,15 +5,21 @@
 
 use std::time::Duration;
 
+use alloy::primitives::U256;
+use alloy::sol_types::SolCall;
 use anyhow::{Context as _, Result, bail};
 use ed25519_dalek::{Signer as _, SigningKey};
 use lamina_bridge_testing::{Anvil, AnvilOptions, Chain, Contracts, EigenLayer, Tools};
-use lamina_certificate::SecretKey;
+use lamina_certificate::{Checkpoint, CheckpointCertificate, SecretKey, Signature, SignerBitmap};
 use lamina_ethereum::{Command, Endpoints, PrivateKeySigner, follow, submit};
 use lamina_ethereum_core::{
-    Config, Cursor, Fact, FinalBlock, JobId, Notice, Output, SubmitConfig, SubmitOutput, calls,
+    Config, Cursor, Fact, FinalBlock, Job, JobId, Notice, Output, SubmitConfig, SubmitNotice,
+    SubmitOutput, abi, calls,
 };
-use lamina_types::{Address, ChainId, PeerKey, signing};
+use lamina_types::{
+    Address, ChainId, CheckpointHeader, Digest, EpochNumber, EthereumBlock, HeaderId, Height,
+    OperatorIndex, PeerKey, Timestamp, signing,
+};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -86,6 +92,62 @@ impl World {
         Ok(())
     }
 
+    /// The certificate of a checkpoint of the first epoch, by all operators but the first.
+    pub(crate) fn sign(&self, header: CheckpointHeader) -> Checkpoint {
+        let id = header.id(&lamina_chain());
+        let message =
+            signing::precommit(&lamina_chain(), header.epoch, header.height, 0, Some(&id));
+        let mut signers = SignerBitmap::empty(u16::try_from(self.operators.len()).unwrap());
+        let mut signatures = Vec::new();
+        for (index, operator) in (0..).map(OperatorIndex).zip(&self.operators).skip(1) {
+            signers.insert(index);
+            signatures.push(operator.bls.sign(&message));
+        }
+        let certificate = CheckpointCertificate {
+            epoch: header.epoch,
+            height: header.height,
+            round: 0,
+            header: id,
+            signers,
+            signature: Signature::aggregate(&signatures).unwrap(),
+        };
+        Checkpoint { header, certificate }
+    }
+
+    /// A job that anchors a checkpoint of this height.
+    pub(crate) fn anchor(&self, id: u64, height: u64, rank: u32) -> Job {
+        let checkpoint = self.sign(CheckpointHeader {
+            epoch: EpochNumber(Contracts::FIRST_EPOCH),
+            height: Height(height),
+            previous: HeaderId([1; 32]),
+            history: Digest([2; 32]),
+            cut: Digest([3; 32]),
+            state: Digest([4; 32]),
+            claims: Digest([5; 32]),
+            results: Digest([6; 32]),
+            ethereum: EthereumBlock::default(),
+            time: Timestamp(height),
+            operators: Digest([7; 32]),
+            next_operators: Digest([8; 32]),
+        });
+        let contract = Address(self.contracts.checkpoints.into());
+        Job {
+            id: JobId(id),
+            contract,
+            input: calls::anchor(&checkpoint.certificate),
+            value_wei: 0,
+            done: calls::is_anchored(contract, &checkpoint),
+            rank,
+        }
+    }
+
+    /// Deposits an ether for the account.
+    pub(crate) async fn deposit(&self, account: u8) -> Result<()> {
+        let call = abi::Vault::depositEtherCall { account: [account; 20].into() };
+        let (input, wei) = (SolCall::abi_encode(&call), U256::from(ETHER));
+        self.chain.pay(self.eigenlayer.owner, self.contracts.vault, input, wei).await.map(drop)
+    }
+
     pub(crate) fn lamina_contracts(&self) -> lamina_ethereum_core::Contracts {
         let of = |address: alloy::primitives::Address| Address(address.into());
         lamina_ethereum_core::Contracts {
@@ -126,13 +188,19 @@ impl World {
         }
     }
 
+    /// A submitter with a key of its own, whose account has so much to spend.
+    pub(crate) async fn submit(&self, seed: u8, wei: u128) -> Result<Submitting> {
+        let key = self.key(seed, wei).await?;
+        Ok(Submitting::new(self.submit_config(), &[self.anvil.url()], key))
+    }
+
     /// A key that isn't one of anvil's, with so much to spend.
     pub(crate) async fn key(&self, seed: u8, wei: u128) -> Result<PrivateKeySigner> {
         let key = PrivateKeySigner::from_bytes(&[seed; 32].into())?;
         self.chain
             .request::<serde_json::Value>(
                 "anvil_setBalance",
-                serde_json::json!([key.address(), alloy::primitives::U256::from(wei)]),
+                serde_json::json!([key.address(), U256::from(wei)]),
             )
             .await?;
         Ok(key)
@@ -249,11 +317,20 @@ impl Submitting {
         }
     }
 
+    /// Waits until a notice that `wanted` takes.
+    pub(crate) async fn notice(&mut self, wanted: impl Fn(&SubmitNotice) -> bool) -> Result<()> {
+        let is_wanted = |output: &SubmitOutput| match output {
+            SubmitOutput::Notice(notice) => wanted(notice),
+            _ => false,
+        };
+        self.find(is_wanted).await.map(drop)
+    }
+
     /// Waits until the job is done; tells whether a transaction was sent from here.
     pub(crate) async fn done(&mut self, id: JobId) -> Result<bool> {
         let is_end = |output: &SubmitOutput| match output {
             SubmitOutput::Done { job, .. } | SubmitOutput::GivenUp { job, .. } => *job == id,
-            SubmitOutput::Notice(_) => false,
+            SubmitOutput::InBlock { .. } | SubmitOutput::Notice(_) => false,
         };
         match self.find(is_end).await? {
             SubmitOutput::Done { sent, .. } => Ok(sent),
