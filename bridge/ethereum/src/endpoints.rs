@@ -253,7 +253,8 @@ async fn estimate(
     provider: &RootProvider,
     request: TransactionRequest,
 ) -> Result<SubmitAnswer, Failure> {
-    match provider.estimate_gas(request).await {
+    // Not of the pending block, which may have our own transaction: once that counts, doing it again is cheap.
+    match provider.estimate_gas(request).block(BlockId::latest()).await {
         Ok(gas) => Ok(SubmitAnswer::Gas(gas)),
         Err(RpcError::ErrorResp(payload)) => {
             let message = payload.message.to_lowercase();

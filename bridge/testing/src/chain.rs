@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use alloy::network::TransactionBuilder as _;
-use alloy::primitives::{Address, Bytes, TxHash, U256};
+use alloy::primitives::{Address, TxHash, U256};
 use alloy::providers::{Provider as _, RootProvider};
 use alloy::rpc::types::{TransactionReceipt, TransactionRequest};
 use alloy::sol_types::SolCall;
@@ -130,7 +130,7 @@ impl Chain {
         let receipt = self.receipt(hash).await?;
         if !receipt.status() {
             // Asked again as a call, the chain tells why.
-            let why = self.provider.call(transaction).await.map(Bytes::from);
+            let why = self.provider.call(transaction).await;
             bail!("{hash} reverted: {why:?}");
         }
         Ok(receipt)

@@ -133,11 +133,13 @@ impl World {
     }
 
     fn notices(&self) -> Vec<&SubmitNotice> {
-        let notice = |output| match output {
-            &SubmitOutput::Notice(ref notice) => Some(notice),
-            _ => None,
-        };
-        self.outputs.iter().filter_map(notice).collect()
+        let outputs = self.outputs.iter();
+        outputs
+            .filter_map(|output| match output {
+                SubmitOutput::Notice(notice) => Some(notice),
+                _ => None,
+            })
+            .collect()
     }
 }
 
@@ -270,7 +272,6 @@ proptest! {
                     world.chain.nonce -= 1;
                     world.chain.pool = None;
                 }
-                Step::Reorganise => {}
                 Step::Finalise => world.chain.finalized = world.chain.count,
                 Step::BaseFee(fee) => world.chain.base_fee = fee,
                 Step::Forget => world.chain.pool = None,
@@ -278,7 +279,7 @@ proptest! {
                     jobs += 1;
                     world.submit(jobs, 0);
                 }
-                Step::Submit => {}
+                Step::Reorganise | Step::Submit => {}
                 Step::Cancel => {
                     cancelled.insert(jobs);
                     world.submitter.handle(world.now, SubmitEvent::Cancel(JobId(jobs)));
