@@ -24,6 +24,9 @@ use crate::transport::{Bounded, TooLong};
 
 /// Longest answer that is read. All events of one full block of 60 million gas take about 4 MB in JSON.
 pub const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// Longest answer where no events are asked for, some dozens of which come at a time: a block with the hashes of 10,000
+/// transactions.
+const SHORT_ANSWER_BYTES_MAX: usize = 1 << 20;
 /// Longest time for one question.
 const TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest message of an endpoint that is kept.
@@ -31,7 +34,15 @@ const MESSAGE_CHARS_MAX: usize = 200;
 
 /// HTTP endpoints of one Ethereum chain, in the order of preference.
 #[derive(Debug, Clone)]
-pub struct Endpoints(Vec<RootProvider>);
+pub struct Endpoints(Vec<Endpoint>);
+
+#[derive(Debug, Clone)]
+struct Endpoint {
+    /// For what can be long: events and members.
+    long: RootProvider,
+    /// For the rest.
+    short: RootProvider,
+}
 
 impl Endpoints {
     /// Takes the endpoints at these addresses. None is asked yet.
@@ -51,8 +62,14 @@ impl Endpoints {
             let text = url.as_ref();
             let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
             let url = url.ok_or_else(|| Error::Url { url: text.to_owned() })?;
-            let transport = Bounded { client: client.clone(), url, bytes_max: ANSWER_BYTES_MAX };
-            Ok(RootProvider::new(RpcClient::new(transport, false)))
+            let bounded_by = |bytes_max| {
+                let transport = Bounded { client: client.clone(), url: url.clone(), bytes_max };
+                RootProvider::new(RpcClient::new(transport, false))
+            };
+            Ok(Endpoint {
+                long: bounded_by(ANSWER_BYTES_MAX),
+                short: bounded_by(SHORT_ANSWER_BYTES_MAX),
+            })
         };
         urls.iter().map(provider).collect::<Result<_, _>>().map(Self)
     }
@@ -68,18 +85,18 @@ impl Endpoints {
         endpoint: EndpointIndex,
         query: Query,
     ) -> Result<Answer, Failure> {
-        let provider = &self.0[endpoint];
+        let Endpoint { long, short } = &self.0[endpoint];
         within(async {
             match query {
-                Query::Status => status(provider).await,
+                Query::Status => status(short).await,
                 Query::Blocks { numbers } => {
-                    let blocks = numbers.into_iter().map(|number| block(provider, number.into()));
+                    let blocks = numbers.into_iter().map(|number| block(short, number.into()));
                     try_join_all(blocks).await.map(Answer::Blocks)
                 }
-                Query::Logs { contracts, from, to } => logs(provider, contracts, from, to).await,
+                Query::Logs { contracts, from, to } => logs(long, contracts, from, to).await,
                 Query::Members { checkpoints, epoch } => {
                     let call = abi::Checkpoints::membersCall { number: epoch.0, consensus: false };
-                    members(provider, checkpoints, &call).await
+                    members(long, checkpoints, &call).await
                 }
             }
         })
@@ -93,7 +110,7 @@ impl Endpoints {
         wallet: &EthereumWallet,
         ethereum_chain: u64,
     ) -> Result<SubmitAnswer, Failure> {
-        let provider = &self.0[endpoint];
+        let provider = &self.0[endpoint].short;
         match query {
             SubmitQuery::Survey { account, probe } => {
                 within(survey(provider, account, &probe)).await.map(SubmitAnswer::Survey)
@@ -118,7 +135,7 @@ impl Endpoints {
 
     /// Hands a transaction to all endpoints: one that keeps it to itself doesn't stop it.
     async fn broadcast(&self, transaction: &[u8]) -> Result<SubmitAnswer, Failure> {
-        let sends = self.0.iter().map(|provider| {
+        let sends = self.0.iter().map(|Endpoint { short: provider, .. }| {
             within(async {
                 match provider.send_raw_transaction(transaction).await {
                     Ok(_) => Ok(SubmitAnswer::Sent),
