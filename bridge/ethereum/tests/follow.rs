@@ -4,11 +4,12 @@
 
 mod harness;
 
+use alloy::primitives::U256;
 use anyhow::{Context as _, Result};
 use harness::{Following, World, while_mining};
 use lamina_bridge_testing::{Anvil, AnvilOptions};
-use lamina_ethereum_core::{Cursor, Fact, Failure, Notice};
-use lamina_types::Canonical as _;
+use lamina_ethereum_core::{Cursor, Fact, Failure, Notice, abi, calls};
+use lamina_types::{Address, Canonical as _, CheckpointHeader, Digest, Height, ServiceId};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -42,6 +43,37 @@ async fn what_a_reorganisation_takes_away_was_never_told() -> Result<()> {
     world.deposit(3).await?;
     while_mining(&world.chain, told(&mut following, 2)).await?;
     assert_eq!(deposits(&following), [(0, 1), (1, 3)]);
+    assert_eq!(following.notices, []);
+    Ok(())
+}
+
+#[tokio::test]
+async fn requests_and_a_freeze_are_told() -> Result<()> {
+    let world = World::new(4).await?;
+    world.roll().await?;
+    let (chain, owner) = (&world.chain, world.eigenlayer.owner);
+    let service = [9; 32];
+    let request =
+        abi::TaskResults::requestCall { service: service.into(), input: vec![1, 2].into() };
+    chain.send(owner, world.contracts.tasks, &request).await?;
+    let header =
+        |claims: u8| CheckpointHeader { claims: Digest([claims; 32]), ..World::header(Height(5)) };
+    let (one, other) = (world.sign(header(1)), world.sign(header(2)));
+    let freeze = calls::freeze(&one.certificate, &other.certificate);
+    chain.pay(owner, world.contracts.checkpoints, freeze, U256::ZERO).await?;
+
+    let mut following = world.follow();
+    let frozen = |fact: &Fact| matches!(fact, Fact::Frozen { .. }).then(|| fact.clone());
+    let frozen = while_mining(chain, following.find(frozen)).await?;
+    let (first, second) = (one.certificate.header, other.certificate.header);
+    assert_eq!(frozen, Fact::Frozen { height: Height(5), first, second });
+    let request = Fact::TaskRequested {
+        index: 0,
+        service: ServiceId(service),
+        requester: Address(owner.into()),
+        input: vec![1, 2],
+    };
+    assert!(following.facts().any(|fact| *fact == request));
     assert_eq!(following.notices, []);
     Ok(())
 }

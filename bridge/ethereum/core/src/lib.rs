@@ -6,8 +6,9 @@
 //! [`calls`] makes what contracts are called with, [`points`] the encoding of keys and signatures that they read.
 //!
 //! Endpoints aren't trusted further than this: of an operator set the root is recomputed, numbered events must not leave
-//! one out, blocks must go on from those that were emitted, and as many endpoints as configured must say the same. A block
-//! hash isn't recomputed, so a single endpoint that is the only one configured can invent a chain.
+//! one out, blocks must go on from those that were emitted, and as many endpoints as configured must say the same. Block
+//! hashes aren't recomputed: with an agreement of one, the endpoint that is asked first can invent a chain, or leave out
+//! the last events before a step ends, which shows as a gap in the next one, when it's too late.
 
 pub mod abi;
 pub mod calls;

@@ -114,11 +114,11 @@ impl World {
         Checkpoint { header, certificate }
     }
 
-    /// A job that anchors a checkpoint of this height.
-    pub(crate) fn anchor(&self, id: u64, height: u64, rank: u32) -> Job {
-        let checkpoint = self.sign(CheckpointHeader {
+    /// A header of the first epoch.
+    pub(crate) fn header(height: Height) -> CheckpointHeader {
+        CheckpointHeader {
             epoch: EpochNumber(Contracts::FIRST_EPOCH),
-            height: Height(height),
+            height,
             previous: HeaderId([1; 32]),
             history: Digest([2; 32]),
             cut: Digest([3; 32]),
@@ -126,10 +126,15 @@ impl World {
             claims: Digest([5; 32]),
             results: Digest([6; 32]),
             ethereum: EthereumBlock::default(),
-            time: Timestamp(height),
+            time: Timestamp(height.0),
             operators: Digest([7; 32]),
             next_operators: Digest([8; 32]),
-        });
+        }
+    }
+
+    /// A job that anchors a checkpoint of this height.
+    pub(crate) fn anchor(&self, id: u64, height: u64, rank: u32) -> Job {
+        let checkpoint = self.sign(Self::header(Height(height)));
         let contract = Address(self.contracts.checkpoints.into());
         Job {
             id: JobId(id),
