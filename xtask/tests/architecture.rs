@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Node, Package, PackageId};
 
 /// The arrows: what each crate may use of ours in normal dependencies, besides `lamina-types`.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("lamina-types", &[]),
     ("lamina-certificate", &[]),
     ("lamina-ledger", &["lamina-certificate"]),
@@ -22,6 +22,9 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("bouncer", &[]),
     ("price-feed", &["lamina-sdk"]),
     ("lamina-keystore", &[]),
+    ("lamina-ethereum-core", &["lamina-certificate"]),
+    ("lamina-ethereum", &["lamina-ethereum-core"]),
+    ("lamina-bridge-testing", &[]),
     ("lamina-node-core", &["lamina-certificate", "lamina-ledger", "lamina-p2p"]),
     (
         "lamina",
@@ -41,8 +44,9 @@ const ARROWS: [(&str, &[&str]); 17] = [
 ];
 
 /// Crates that must not even see `lamina-types`: they are about guests and the workspace, not the network.
-const WITHOUT_TYPES: [&str; 8] = [
+const WITHOUT_TYPES: [&str; 9] = [
     "lamina-types",
+    "lamina-bridge-testing",
     "lamina-component-build",
     "lamina-sdk",
     "probe",
