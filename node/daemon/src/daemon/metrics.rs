@@ -1,6 +1,6 @@
 //! What a node counts, as Prometheus reads it (the text format of `OpenMetrics`).
 
-use lamina_node_core::Metrics;
+use lamina_node_core::{LedgerMetrics, Metrics};
 use lamina_p2p::{Offence, Topic};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _, text};
@@ -11,12 +11,14 @@ use prometheus_client::registry::Registry;
 /// All metrics of this moment.
 pub(crate) fn encode(
     node: &Metrics,
+    ledger: &LedgerMetrics,
     load: (usize, usize),
     network: &lamina_p2p_net::Metrics,
 ) -> String {
     let mut registry = Registry::with_prefix("lamina");
     registry.register_collector(Box::new(Snapshot {
         node: node.clone(),
+        ledger: *ledger,
         load,
         network: network.clone(),
         resident_bytes: resident_bytes(),
@@ -37,6 +39,7 @@ pub(crate) fn resident_bytes() -> u64 {
 #[derive(Debug)]
 struct Snapshot {
     node: Metrics,
+    ledger: LedgerMetrics,
     load: (usize, usize),
     network: lamina_p2p_net::Metrics,
     resident_bytes: u64,
@@ -44,7 +47,7 @@ struct Snapshot {
 
 impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let (node, network) = (&self.node, &self.network);
+        let (node, ledger, network) = (&self.node, &self.ledger, &self.network);
         let counters = [
             ("tasks_accepted", "Requests for tasks that were taken up", node.tasks_accepted),
             ("tasks_certified", "Tasks that got their certificate", node.tasks_certified),
@@ -81,6 +84,16 @@ impl Collector for Snapshot {
                 node.proposal_equivocations,
             ),
             ("dropped_full", "Messages dropped because a bound was reached", node.dropped_full),
+            (
+                "ledger_operations_accepted",
+                "Operations accepted from users",
+                ledger.operations_accepted,
+            ),
+            ("ledger_operations_final", "Operations that became final", ledger.operations_final),
+            ("ledger_checkpoints", "Checkpoints that were committed", ledger.checkpoints),
+            ("ledger_reports_made", "Operations the node signed by itself", ledger.reports_made),
+            ("ledger_reports_refused", "Reports that it gave up", ledger.reports_refused),
+            ("ledger_reports_dropped", "Reports it had no room for", ledger.reports_dropped),
             ("p2p_bans", "Peers that were banned", node.bans),
             ("p2p_requests_in", "Requests that peers made", network.requests_in),
             ("p2p_requests_in_refused", "Requests refused", network.requests_in_refused),

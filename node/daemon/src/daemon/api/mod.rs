@@ -340,9 +340,14 @@ async fn events(State(shared): Context) -> Sse<impl Stream<Item = Result<SseEven
 }
 
 async fn show_metrics(State(shared): Context) -> Result<Response, Error> {
-    let (metrics, load) =
-        shared.mailbox.query(|node| (node.metrics().clone(), node.load())).await?;
-    let text = metrics::encode(&metrics, load, &shared.network.metrics());
+    let (metrics, ledger, load) = shared
+        .mailbox
+        .query(|node| {
+            let ledger = node.ledger_metrics().copied().unwrap_or_default();
+            (node.metrics().clone(), ledger, node.load())
+        })
+        .await?;
+    let text = metrics::encode(&metrics, &ledger, load, &shared.network.metrics());
     let kind =
         [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
     Ok((kind, text).into_response())
@@ -375,7 +380,8 @@ fn about(notice: &Notice) -> Option<TaskId> {
         | Notice::Checkpoint(..)
         | Notice::SnapshotRestored(_)
         | Notice::ChangeEquivocation(_)
-        | Notice::VoteEquivocation(_) => None,
+        | Notice::VoteEquivocation(_)
+        | Notice::CannotPay(_) => None,
         Notice::TaskAccepted(id)
         | Notice::TaskCertified(id, _)
         | Notice::TaskExpired(id)
@@ -400,6 +406,7 @@ const fn kind(notice: &Notice) -> &'static str {
         Notice::SnapshotRestored(_) => "snapshot_restored",
         Notice::ChangeEquivocation(_) => "change_equivocation",
         Notice::VoteEquivocation(_) => "vote_equivocation",
+        Notice::CannotPay(_) => "cannot_pay",
     }
 }
 
@@ -425,6 +432,7 @@ fn describe(notice: &Notice) -> String {
         Notice::SnapshotRestored(height) => json!({ "height": height }),
         Notice::ChangeEquivocation(author) => json!({ "peer_key": author }),
         Notice::VoteEquivocation(operator) => json!({ "operator": operator }),
+        Notice::CannotPay(reason) => json!({ "reason": reason }),
     }
     .to_string()
 }
