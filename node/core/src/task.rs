@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lamina_certificate::{
-    Attestation, CertifiedTask, OperatorSet, SignedTwice, SignerBitmap, TaskCertificate,
+    Attestation, Backing, CertifiedTask, OperatorSet, SignedTwice, SignerBitmap, TaskCertificate,
     VerifiedAttestation, VerifiedTaskCertificate, verify_attestations,
 };
 use lamina_p2p::{
@@ -129,7 +129,7 @@ impl Task {
             chain.clone(),
             self.request.clone(),
             self.certified_outcome()?.clone(),
-            self.certificate.as_ref()?.get().clone(),
+            Backing::Certificate(Box::new(self.certificate.as_ref()?.get().clone())),
         ))
     }
 

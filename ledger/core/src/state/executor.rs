@@ -440,7 +440,7 @@ impl<'a> Run<'a> {
         let claims = self.scope.read(CLAIMS_KEY)?.unwrap_or_default();
         let mut writes = self.scope.into_writes();
         let (state, tree) = tree::put(reader, self.env.height.0, &mut writes)?;
-        let results = results::root(&outcomes);
+        let results = lamina_certificate::results::root(&outcomes);
         Ok(Executed { state, claims, results, writes, tree, receipts: self.receipts, outcomes })
     }
 }

@@ -9,11 +9,13 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
-use lamina_certificate::{Checkpoint, Genesis, OperatorSet, SecretKey, Signature};
+use lamina_certificate::{
+    Checkpoint, Genesis, OperatorSet, RecordProof, SecretKey, Signature, results,
+};
 use lamina_ledger::book::{self, VerifiedChange};
 use lamina_ledger::finality::{LogEntry, Signer};
 use lamina_ledger::state::operators::Sets;
-use lamina_ledger::state::{Executed, Machine, Scope, next_timer};
+use lamina_ledger::state::{Executed, Machine, Scope, next_timer, tasks};
 use lamina_ledger::{Decision, Record, StateReader as _};
 use lamina_ledger_store::{Config, Error, Order, Store};
 use lamina_node_core::{
@@ -25,7 +27,7 @@ use lamina_p2p_net::{Handle, InboundId};
 use lamina_types::account::SigningContext;
 use lamina_types::{
     AccountKey, Address, Bytes, Canonical, ChainId, Change, Cut, Digest, Height, List, Operation,
-    ServiceId, SignedOperation,
+    ServiceId, SignedOperation, TaskId,
 };
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
@@ -277,6 +279,22 @@ impl Archive {
         Ok(move |service, height| {
             sets.service_set(&Scope::new(&reader), service, height).ok().flatten()
         })
+    }
+
+    /// The checkpoint that recorded a task, if one did.
+    pub(crate) fn recorded(&self, task: &TaskId) -> Result<Option<Height>, Error> {
+        let reader = self.store().reader()?;
+        Ok(tasks::recorded(&Scope::new(&reader), task)?.map(|recorded| recorded.height))
+    }
+
+    /// Proof that a task was recorded; `None` if it wasn't, or in a checkpoint before the one that this node began from.
+    pub(crate) fn record_proof(&self, task: &TaskId) -> Result<Option<RecordProof>, Error> {
+        let Some(height) = self.recorded(task)? else { return Ok(None) };
+        // Both are written with the checkpoint, and stay.
+        let store = self.store();
+        let result = results::prove(&store.outcomes(height)?, task);
+        let checkpoint = store.checkpoint(height)?.and_then(|decision| decision.checkpoint());
+        Ok(checkpoint.zip(result).map(|(checkpoint, result)| RecordProof { checkpoint, result }))
     }
 
     /// Answers a peer, away from the threads that serve.

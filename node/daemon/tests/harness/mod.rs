@@ -76,21 +76,24 @@ pub struct Network {
 
 pub struct Node {
     pub folder: PathBuf,
+    /// The account in `purse.json`, which the node has if its configuration says so.
+    pub purse: String,
     process: Option<Child>,
     api: String,
     /// Where it listens: the system's choice at its first start, and the same ever after, as operators have it.
     listen: Vec<String>,
 }
 
-/// Half a second between checkpoints, and a thousand ether for each node's account.
+/// Half a second between checkpoints, and a thousand ether for each operator's account and each node's purse.
 fn ledger_of(nodes: &[Node]) -> Value {
-    let deposit = |node: &Node| {
+    let deposit = |account: &Value| json!({ "account": account, "asset": "ether", "amount": "1000000000000000000000" });
+    let both = |node: &Node| {
         let record = fs::read_to_string(node.folder.join("record.json")).unwrap();
         let record: Value = serde_json::from_str(&record).unwrap();
-        json!({ "account": record["address"], "asset": "ether", "amount": "1000000000000000000000" })
+        [deposit(&record["address"]), deposit(&json!(node.purse))]
     };
     let fees = json!({ "asset": "ether", "base": "1000000000", "per_byte": "1000000" });
-    let deposits: Vec<Value> = nodes.iter().map(deposit).collect();
+    let deposits: Vec<Value> = nodes.iter().flat_map(both).collect();
     json!({ "interval_ms": 500, "idle_interval_ms": 30_000, "fees": fees, "deposits": deposits })
 }
 
@@ -144,12 +147,23 @@ impl Network {
                 "--record",
                 &record,
             ]);
+            let purse = text(&node.join("purse.json"));
+            let purse = value(&[
+                "keys",
+                "account",
+                "--insecure-light",
+                "--output",
+                &purse,
+                "--passphrase-file",
+                &passphrase,
+            ]);
+            let purse = purse["account"].as_str().unwrap().to_owned();
             if index < operators {
                 arguments.extend(["--operator".to_owned(), record]);
             }
             let listen = ["/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0"];
             let listen = listen.map(str::to_owned).into();
-            nodes.push(Node { folder: node, process: None, api: String::new(), listen });
+            nodes.push(Node { folder: node, purse, process: None, api: String::new(), listen });
         }
         let ledger = folder.path().join("ledger.json");
         fs::write(&ledger, ledger_of(&nodes).to_string()).unwrap();
