@@ -223,6 +223,31 @@ fn who_was_away_does_not_record_what_others_have() {
     assert_eq!(reports(&network).len(), 8);
 }
 
+/// Who is cut off doesn't know what others do, and that it doesn't it can tell from the age of its last checkpoint.
+#[test]
+fn who_is_cut_off_does_not_record_in_its_turn() {
+    let config = LedgerConfig { report_step: seconds(40), ..LedgerConfig::default() };
+    let (mut network, service) = network(&Plan { config, purses: vec![1, 2, 3], ..Plan::of(4) });
+    network.pass(seconds(12));
+    let tasks: Vec<_> = (0..12).map(|i| network.submit_task(0, service, i)).collect();
+    network.pass(seconds(5));
+    // Whose first operator has no account aren't recorded yet, and the last one would be next for some.
+    let is_open = |n: &Network| tasks.iter().filter(|task| recorded(n, 0, task).is_none()).count();
+    assert!(is_open(&network) > 0);
+    let before = made(&network, 3);
+    network.partition(&[0, 0, 0, 1]);
+    for _ in 0..150 {
+        network.load(1);
+        network.pass(seconds(1));
+    }
+    assert_eq!(is_open(&network), 0, "the others have recorded them");
+    network.heal();
+    network.pass(seconds(60));
+    network.settle();
+    assert_eq!(made(&network, 3), before);
+    assert_eq!(reports(&network).len(), tasks.len());
+}
+
 #[test]
 fn a_certificate_that_does_not_hold_is_never_recorded() {
     let (mut network, service) = network(&with_purses(4));

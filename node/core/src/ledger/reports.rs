@@ -277,7 +277,10 @@ impl Ledger {
         let Some(id) = self.reports.under_way.take() else { return };
         let step = self.now + self.config.report_step;
         match result {
-            Err(refusal) => self.report_refused(id, &refusal),
+            // Somebody was first.
+            Err(Refusal::Exists { .. }) => self.reports.forget(&id),
+            Err(refusal @ Refusal::Insufficient { .. }) => self.came_to_nothing(id, &refusal),
+            Err(_) => self.give_up(&id),
             Ok(()) if self.gives_way(&id) => self.reports.later(id, step),
             Ok(()) => {
                 if let Some(at) = self.reports.wait(self.now, self.config.reports_per_minute_max) {
@@ -377,7 +380,7 @@ impl Ledger {
     ) {
         self.reports.under_way = None;
         if let Err(refusal) = result {
-            return self.report_refused(id, &refusal);
+            return self.came_to_nothing(id, &refusal);
         }
         if self.check_sequence(&operation, &signed).is_err() {
             return self.try_again(id);
@@ -402,24 +405,19 @@ impl Ledger {
             let Some(id) = self.reports.operations.remove(&receipt.operation) else { continue };
             match &receipt.refusal {
                 None => self.reports.forget(&id),
-                // Another operation of the account had its number, or it came too late: it cost nothing.
-                Some(Refusal::SequenceUsed { .. } | Refusal::Expired { .. }) => self.try_again(id),
-                Some(refusal) => self.report_refused(id, refusal),
+                Some(refusal) => self.came_to_nothing(id, refusal),
             }
         }
     }
 
-    fn report_refused(&mut self, id: ReportId, refusal: &Refusal) {
-        match refusal {
-            // Somebody was first.
-            Refusal::Exists { .. } => self.reports.forget(&id),
-            Refusal::Insufficient { .. } => {
-                self.reports.not_before = self.now + MINUTE;
-                self.reports.later(id, self.reports.not_before);
-                self.act(LedgerAction::Notify(Notice::CannotPay(refusal.to_string())));
-            }
-            _ => self.give_up(&id),
+    /// An operation didn't take effect, for a reason that may be about its number or its time: the next rehearsal tells.
+    fn came_to_nothing(&mut self, id: ReportId, refusal: &Refusal) {
+        if !matches!(refusal, Refusal::Insufficient { .. }) {
+            return self.try_again(id);
         }
+        self.reports.not_before = self.now + MINUTE;
+        self.reports.later(id, self.reports.not_before);
+        self.act(LedgerAction::Notify(Notice::CannotPay(refusal.to_string())));
     }
 
     fn try_again(&mut self, id: ReportId) {
