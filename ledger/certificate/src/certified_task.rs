@@ -1,20 +1,21 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use lamina_types::account::{self, SigningContext};
 use lamina_types::{
-    Canonical, ChainId, Digest, INPUT_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome, SignedTaskRequest,
-    TaskId,
+    Canonical, ChainId, Digest, EpochNumber, Height, INPUT_BYTES_MAX, OUTPUT_BYTES_MAX, Outcome,
+    SignedTaskRequest, TaskId,
 };
 
-use crate::{CertificateError, OPERATORS_MAX, OperatorSet, TaskCertificate};
+use crate::results::ResultProof;
+use crate::{CertificateError, Checkpoint, OperatorSet, SignerBitmap, TaskCertificate};
 
 /// Longest [`CertifiedTask`], in bytes.
 pub const CERTIFIED_TASK_BYTES_MAX: usize =
-    INPUT_BYTES_MAX + OUTPUT_BYTES_MAX + OPERATORS_MAX / 8 + 1024;
+    INPUT_BYTES_MAX + OUTPUT_BYTES_MAX + RecordProof::BYTES_MAX + 1024;
 
-/// All that is needed to check a task's result, but for the operator set: what `lamina task verify` reads.
+/// All that is needed to check a task's result, but for the operator sets: what `lamina task verify` reads.
 ///
-/// Bytes: `LAMINATC`, version (2), then the fields in [Borsh](https://borsh.io). Every bit counts: the identifiers are
-/// recomputed from the contents, and no value has a second byte form.
+/// Bytes: `LAMINATC`, version (3), then the fields in [Borsh](https://borsh.io). Every bit counts: the identifiers are
+/// recomputed from the contents, no value has a second byte form, and nothing is in it that can't be checked.
 #[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
 pub struct CertifiedTask {
     magic: Magic,
@@ -24,8 +25,46 @@ pub struct CertifiedTask {
     pub request: SignedTaskRequest,
     /// What came of it.
     pub outcome: Outcome,
-    /// The operators' certificate.
-    pub certificate: TaskCertificate,
+    /// Who stands behind it.
+    pub backing: Backing,
+}
+
+/// What shows that operators stand behind an outcome.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub enum Backing {
+    /// The certificate of those who serve the service. Who has nothing but the genesis file can check it if they are all
+    /// operators of the epoch.
+    Certificate(Box<TaskCertificate>),
+    /// The checkpoint in which the task was recorded: the epoch's consensus set has checked the certificate.
+    Record(Box<RecordProof>),
+}
+
+/// Proof that a checkpoint recorded a task's outcome.
+#[derive(Debug, Clone, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+pub struct RecordProof {
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    /// The way to the root of its results.
+    pub result: ResultProof,
+}
+
+impl Canonical for RecordProof {
+    const BYTES_MAX: usize = Checkpoint::BYTES_MAX + ResultProof::BYTES_MAX;
+}
+
+/// Who stands behind a result that holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifiedTask {
+    /// The task.
+    pub task: TaskId,
+    /// The checkpoint in which it was recorded, if that's what it was verified by.
+    pub checkpoint: Option<Height>,
+    /// Who signed: of the epoch's operators, or of its consensus set if it was verified by a checkpoint.
+    pub signers: SignerBitmap,
+    /// Their stake, in gwei.
+    pub stake_gwei: u64,
+    /// The stake of all who could have signed.
+    pub of_gwei: u64,
 }
 
 impl CertifiedTask {
@@ -35,16 +74,21 @@ impl CertifiedTask {
         chain: ChainId,
         request: SignedTaskRequest,
         outcome: Outcome,
-        certificate: TaskCertificate,
+        backing: Backing,
     ) -> Self {
-        Self { magic: Magic, chain, request, outcome, certificate }
+        Self { magic: Magic, chain, request, outcome, backing }
     }
 
-    /// Checks all: the requester's signature, that the certificate is of this request and outcome, and the quorum.
+    /// Checks all: the requester's signature, that the backing is of this request and outcome, and the quorum. `epochs` are
+    /// the network's operator sets, each with the first checkpoint that it signs, ascending ([`crate::Genesis::epochs`]).
     ///
     /// # Errors
     /// [`Error`] names the first thing that doesn't hold.
-    pub fn verify(&self, context: &SigningContext, set: &OperatorSet) -> Result<TaskId, Error> {
+    pub fn verify(
+        &self,
+        context: &SigningContext,
+        epochs: &[(Height, OperatorSet)],
+    ) -> Result<VerifiedTask, Error> {
         if self.chain != context.chain {
             return Err(Error::WrongChain {
                 file: self.chain.clone(),
@@ -52,15 +96,65 @@ impl CertifiedTask {
             });
         }
         let task = self.request.verify(context)?;
-        if task != self.certificate.task {
-            return Err(Error::OtherTask { request: task, certificate: self.certificate.task });
-        }
         let outcome = self.outcome.digest(&context.chain, &task);
-        if outcome != self.certificate.outcome {
-            return Err(Error::OtherOutcome { outcome, certificate: self.certificate.outcome });
+        match &self.backing {
+            Backing::Certificate(certificate) => certified(certificate, task, outcome, epochs),
+            Backing::Record(proof) => proof.verify(task, outcome, epochs),
         }
-        self.certificate.clone().verify(set)?;
-        Ok(task)
+    }
+}
+
+fn certified(
+    certificate: &TaskCertificate,
+    task: TaskId,
+    outcome: Digest,
+    epochs: &[(Height, OperatorSet)],
+) -> Result<VerifiedTask, Error> {
+    let TaskCertificate { task: of, outcome: certified, epoch, signers, .. } = certificate;
+    if task != *of {
+        return Err(Error::OtherTask { request: task, certificate: *of });
+    }
+    if outcome != *certified {
+        return Err(Error::OtherOutcome { outcome, certificate: *certified });
+    }
+    let set = epochs.iter().map(|(_, set)| set).find(|set| set.epoch() == *epoch);
+    let set = set.ok_or(Error::UnknownEpoch { epoch: *epoch })?;
+    if signers.set_size() < set.size() {
+        return Err(Error::Part { part: signers.set_size(), of: set.size() });
+    }
+    certificate.clone().verify(set)?;
+    Ok(VerifiedTask::new(task, None, signers, set))
+}
+
+impl RecordProof {
+    fn verify(
+        &self,
+        task: TaskId,
+        outcome: Digest,
+        epochs: &[(Height, OperatorSet)],
+    ) -> Result<VerifiedTask, Error> {
+        let Self { checkpoint, result } = self;
+        let height = checkpoint.header.height;
+        let epoch = epochs.iter().rev().find(|(from, _)| *from <= height);
+        let (_, set) = epoch.ok_or(Error::UnknownHeight { height })?;
+        let set = set.consensus_set();
+        checkpoint.verify(&set).map_err(Error::Checkpoint)?;
+        if !result.verify(&checkpoint.header.results, &task, &outcome) {
+            return Err(Error::NotRecorded { task, height });
+        }
+        Ok(VerifiedTask::new(task, Some(height), &checkpoint.certificate.signers, &set))
+    }
+}
+
+impl VerifiedTask {
+    fn new(
+        task: TaskId,
+        checkpoint: Option<Height>,
+        signers: &SignerBitmap,
+        set: &OperatorSet,
+    ) -> Self {
+        let (stake_gwei, of_gwei) = (set.stake_of(signers), set.stake_gwei());
+        Self { task, checkpoint, signers: signers.clone(), stake_gwei, of_gwei }
     }
 }
 
@@ -68,11 +162,11 @@ impl Canonical for CertifiedTask {
     const BYTES_MAX: usize = CERTIFIED_TASK_BYTES_MAX;
 }
 
-/// `LAMINATC` and the version, 2.
+/// `LAMINATC` and the version, 3.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Magic;
 
-const MAGIC: [u8; 9] = *b"LAMINATC\x02";
+const MAGIC: [u8; 9] = *b"LAMINATC\x03";
 
 impl BorshSerialize for Magic {
     fn serialize<W: std::io::Write>(&self, writer: &mut W) -> std::io::Result<()> {
@@ -86,7 +180,7 @@ impl BorshDeserialize for Magic {
         if magic == MAGIC {
             Ok(Self)
         } else {
-            Err(std::io::Error::other("not a certified task of version 1"))
+            Err(std::io::Error::other("not a certified task of version 3"))
         }
     }
 }
@@ -125,4 +219,38 @@ pub enum Error {
     /// The certificate doesn't hold.
     #[error("the certificate doesn't hold")]
     Certificate(#[from] CertificateError),
+    /// The operators of the certificate's epoch aren't known.
+    #[error("the genesis file has no epoch {epoch}")]
+    UnknownEpoch {
+        /// The certificate's.
+        epoch: EpochNumber,
+    },
+    /// The certificate is of those who serve the service, and the genesis file doesn't say who they are.
+    #[error(
+        "certified by the {part} operators who serve the service, of {of}, and who they are the genesis file doesn't say: \
+         wait until the task is recorded in the ledger, and fetch the file again"
+    )]
+    Part {
+        /// How many operators serve the service.
+        part: u16,
+        /// How many the epoch has.
+        of: u16,
+    },
+    /// No operator set is known that could have signed the checkpoint.
+    #[error("no operator set is known for height {height}")]
+    UnknownHeight {
+        /// The checkpoint's.
+        height: Height,
+    },
+    /// The certificate of the checkpoint doesn't hold.
+    #[error("the checkpoint doesn't hold")]
+    Checkpoint(#[source] CertificateError),
+    /// The checkpoint has no such outcome of this task.
+    #[error("checkpoint {height} doesn't have this outcome of task {task}")]
+    NotRecorded {
+        /// Which task.
+        task: TaskId,
+        /// The checkpoint's number.
+        height: Height,
+    },
 }

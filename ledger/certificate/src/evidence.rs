@@ -166,12 +166,31 @@ impl Evidence {
         &self,
         sets: impl Fn(EpochNumber) -> Option<Arc<OperatorSet>>,
     ) -> Result<Address, Error> {
-        let set = sets(self.epoch()).filter(|set| set.epoch() == self.epoch());
-        let set = set.ok_or_else(|| Error::UnknownEpoch { epoch: self.epoch() })?;
+        let set = self.set(sets)?;
         self.check_contents()?;
         let offender = self.offender(&set)?;
         self.check_signatures(&offender, set.chain())?;
         Ok(offender.address)
+    }
+
+    /// Whom it accuses, rightly or not: nothing is checked.
+    ///
+    /// # Errors
+    /// [`Error::UnknownEpoch`], [`Error::UnknownOperator`].
+    pub fn accused(
+        &self,
+        sets: impl Fn(EpochNumber) -> Option<Arc<OperatorSet>>,
+    ) -> Result<Address, Error> {
+        let set = self.set(sets)?;
+        self.offender(&set).map(|offender| offender.address)
+    }
+
+    fn set(
+        &self,
+        sets: impl Fn(EpochNumber) -> Option<Arc<OperatorSet>>,
+    ) -> Result<Arc<OperatorSet>, Error> {
+        let set = sets(self.epoch()).filter(|set| set.epoch() == self.epoch());
+        set.ok_or_else(|| Error::UnknownEpoch { epoch: self.epoch() })
     }
 
     fn check_contents(&self) -> Result<(), Error> {

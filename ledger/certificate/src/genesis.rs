@@ -122,6 +122,13 @@ impl Genesis {
         Ok(epochs)
     }
 
+    /// How many operators an epoch has, as far as it's known.
+    #[must_use]
+    pub fn operator_count(&self, epoch: EpochNumber) -> Option<usize> {
+        let later = || self.ledger.epochs.get(usize::try_from(epoch.0.checked_sub(1)?).ok()?);
+        if epoch.0 == 0 { Some(self.operators.len()) } else { Some(later()?.operators.len()) }
+    }
+
     /// What accounts sign for.
     #[must_use]
     pub fn signing_context(&self) -> SigningContext {

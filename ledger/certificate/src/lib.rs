@@ -9,6 +9,7 @@
 //! only [`Attestation::verify`] and its batched form make a [`VerifiedAttestation`], only
 //! [`TaskCertificate::verify`] and [`VerifiedTaskCertificate::aggregate`] a [`VerifiedTaskCertificate`]. So it is with what an
 //! oracle's operators observe: [`Observation`] and [`ObservationSet`] are verified into types of their own.
+//! A [`CertifiedTask`] is what people keep of a task: a file that holds, or doesn't, by the genesis file alone.
 //! [`Evidence`] shows, from signatures alone, that an operator signed two things where it may sign one.
 //!
 //! Sources: draft-irtf-cfrg-bls-signature-05; RFC 9380 (hash to curve).
@@ -24,12 +25,16 @@ mod genesis;
 mod observation;
 mod operator_set;
 mod peer;
+pub mod results;
 
 pub use attestation::{Attestation, VerifiedAttestation, verify_attestations};
 pub use bitmap::SignerBitmap;
 pub use bls::{PublicKey, SecretKey, Signature};
 pub use certificate::{Error as CertificateError, TaskCertificate, VerifiedTaskCertificate};
-pub use certified_task::{CERTIFIED_TASK_BYTES_MAX, CertifiedTask, Error as CertifiedTaskError};
+pub use certified_task::{
+    Backing, CERTIFIED_TASK_BYTES_MAX, CertifiedTask, Error as CertifiedTaskError, RecordProof,
+    VerifiedTask,
+};
 pub use checkpoint::{Checkpoint, CheckpointCertificate};
 pub use evidence::{Error as EvidenceError, Evidence, OffenceKind, ProposedHeader, SignedTwice};
 pub use genesis::{

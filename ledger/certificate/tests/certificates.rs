@@ -3,13 +3,15 @@
 #![allow(clippy::unwrap_used, reason = "tests may, their helpers included")]
 
 use lamina_certificate::{
-    Attestation, CertificateError, CertifiedTask, Genesis, OperatorRecord, OperatorSet, SecretKey,
-    SignerBitmap, TaskCertificate, VerifiedAttestation, VerifiedTaskCertificate,
-    verify_attestations,
+    Attestation, Backing, CertificateError, CertifiedTask, CertifiedTaskError, Checkpoint,
+    CheckpointCertificate, EpochStart, Genesis, OperatorRecord, OperatorSet, RecordProof,
+    SecretKey, Signature, SignerBitmap, TaskCertificate, VerifiedAttestation, VerifiedTask,
+    VerifiedTaskCertificate, results, verify_attestations,
 };
 use lamina_types::{
-    AccountKey, Address, Canonical, Digest, EpochNumber, Height, Input, OperatorIndex, Outcome,
-    Output, PeerKey, ServiceId, TaskId, TaskRequest, Timestamp,
+    AccountKey, Address, Canonical, CheckpointHeader, Digest, EpochNumber, EthereumBlock, HeaderId,
+    Height, Input, OperatorIndex, Outcome, Output, PeerKey, ServiceId, TaskId, TaskRequest,
+    Timestamp, signing,
 };
 use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
@@ -56,7 +58,8 @@ impl Network {
         VerifiedTaskCertificate::aggregate(&self.set, &attestations).map(|c| c.get().clone())
     }
 
-    fn certified_task(&self) -> CertifiedTask {
+    /// The task of all tests that need one, with what this makes of it behind its outcome.
+    fn task(&self, back: impl FnOnce(TaskId, Digest) -> Backing) -> CertifiedTask {
         let requester = AccountKey::from_bytes(&[9; 32]).unwrap();
         let request = TaskRequest {
             service: ServiceId([1; 32]),
@@ -69,9 +72,62 @@ impl Network {
         .sign(&requester, &self.genesis.signing_context());
         let task = request.request.task_id(&self.genesis.chain_id);
         let outcome = Outcome::new(5, Ok(Output::new(*b"allow").unwrap()));
-        let digest = outcome.digest(&self.genesis.chain_id, &task);
-        let certificate = self.certify(&[0, 2, 3], task, digest).unwrap();
-        CertifiedTask::new(self.genesis.chain_id.clone(), request, outcome, certificate)
+        let backing = back(task, outcome.digest(&self.genesis.chain_id, &task));
+        CertifiedTask::new(self.genesis.chain_id.clone(), request, outcome, backing)
+    }
+
+    fn certified_task(&self) -> CertifiedTask {
+        self.task(|task, outcome| {
+            Backing::Certificate(Box::new(self.certify(&[0, 2, 3], task, outcome).unwrap()))
+        })
+    }
+
+    /// The task among others in a checkpoint of this height, which these operators signed.
+    fn recorded_task(&self, height: u64, signers: &[u16]) -> CertifiedTask {
+        self.task(|task, outcome| {
+            Backing::Record(Box::new(self.record(task, outcome, height, signers)))
+        })
+    }
+
+    fn record(&self, task: TaskId, outcome: Digest, height: u64, signers: &[u16]) -> RecordProof {
+        let mut outcomes: Vec<_> =
+            (1..6u8).map(|i| (TaskId([i * 40; 32]), Digest([i; 32]))).collect();
+        outcomes.push((task, outcome));
+        outcomes.sort();
+        let checkpoint = self.checkpoint(height, results::root(&outcomes), signers);
+        RecordProof { checkpoint, result: results::prove(&outcomes, &task).unwrap() }
+    }
+
+    fn checkpoint(&self, height: u64, results: Digest, signers: &[u16]) -> Checkpoint {
+        let (chain, epoch, height) = (&self.genesis.chain_id, self.set.epoch(), Height(height));
+        let header = CheckpointHeader {
+            epoch,
+            height,
+            previous: HeaderId([1; 32]),
+            history: Digest([2; 32]),
+            cut: Digest([3; 32]),
+            state: Digest([4; 32]),
+            claims: Digest([5; 32]),
+            results,
+            ethereum: EthereumBlock::default(),
+            time: Timestamp(9),
+            operators: self.set.root(),
+            next_operators: self.set.root(),
+        };
+        let (id, round) = (header.id(chain), 0);
+        let message = signing::precommit(chain, epoch, height, round, Some(&id));
+        let signatures: Vec<_> =
+            signers.iter().map(|i| self.keys[usize::from(*i)].sign(&message)).collect();
+        let mut bitmap = SignerBitmap::empty(self.set.size());
+        signers.iter().for_each(|i| assert!(bitmap.insert(OperatorIndex(*i))));
+        let signature = Signature::aggregate(&signatures).unwrap();
+        let certificate =
+            CheckpointCertificate { epoch, height, round, header: id, signers: bitmap, signature };
+        Checkpoint { header, certificate }
+    }
+
+    fn verify(&self, task: &CertifiedTask) -> Result<VerifiedTask, CertifiedTaskError> {
+        task.verify(&self.genesis.signing_context(), &self.genesis.epochs().unwrap())
     }
 }
 
@@ -151,12 +207,82 @@ fn a_batch_refuses_what_does_not_belong_to_it() {
 }
 
 #[test]
-fn no_single_bit_of_a_certified_task_can_be_flipped() {
+fn a_certified_task_is_verified_by_its_certificate() {
     let network = Network::new(4);
+    let verified = network.verify(&network.certified_task()).unwrap();
+    assert_eq!((verified.checkpoint, verified.signers.count()), (None, 3));
+    assert_eq!((verified.stake_gwei, verified.of_gwei), (96, 128));
+}
+
+#[test]
+fn a_recorded_task_is_verified_by_its_checkpoint() {
+    let network = Network::new(4);
+    let task = network.recorded_task(7, &[0, 1, 3]);
+    let verified = network.verify(&task).unwrap();
+    assert_eq!(verified.task, task.request.request.task_id(&network.genesis.chain_id));
+    assert_eq!((verified.checkpoint, verified.signers.count()), (Some(Height(7)), 3));
+    assert_eq!(CertifiedTask::from_bytes(&task.to_bytes()), Ok(task));
+}
+
+#[test]
+fn a_checkpoint_of_a_minority_or_with_another_outcome_proves_nothing() {
+    let network = Network::new(4);
+    let error = network.verify(&network.recorded_task(7, &[0, 1])).unwrap_err();
+    let no_quorum = CertificateError::NoQuorum { stake_gwei: 64, of_gwei: 128 };
+    assert_eq!(error, CertifiedTaskError::Checkpoint(no_quorum));
+    let of_another = network.task(|task, _| {
+        Backing::Record(Box::new(network.record(task, Digest([6; 32]), 7, &[0, 1, 2])))
+    });
+    let error = network.verify(&of_another).unwrap_err();
+    assert!(matches!(error, CertifiedTaskError::NotRecorded { height: Height(7), .. }));
+}
+
+/// Some operators serve the service: the genesis file doesn't say which.
+#[test]
+fn a_certificate_of_a_part_is_refused_with_advice_and_its_checkpoint_is_not() {
+    let network = Network::new(5);
+    let members = network.set.iter().take(3).map(|(_, operator)| operator.clone()).collect();
+    let chain = network.genesis.chain_id.clone();
+    let part = OperatorSet::of_operators(chain, EpochNumber(0), members).unwrap();
+    let sign = |task, outcome| {
+        let sign = |i: u16| {
+            let key = &network.keys[usize::from(i)];
+            let attestation = Attestation::sign(&part, OperatorIndex(i), key, task, outcome);
+            attestation.verify(&part).unwrap()
+        };
+        let attestations: Vec<_> = (0..3).map(sign).collect();
+        VerifiedTaskCertificate::aggregate(&part, &attestations).unwrap().get().clone()
+    };
+    let task = network.task(|task, outcome| Backing::Certificate(Box::new(sign(task, outcome))));
+    let error = network.verify(&task).unwrap_err();
+    assert_eq!(error, CertifiedTaskError::Part { part: 3, of: 5 });
+    assert!(error.to_string().contains("recorded in the ledger, and fetch the file again"));
+    assert!(network.verify(&network.recorded_task(7, &[0, 1, 3, 4])).is_ok());
+}
+
+#[test]
+fn a_checkpoint_counts_for_the_operators_of_its_own_epoch() {
+    let mut network = Network::new(4);
+    // The second epoch has these four, the first had others.
+    let records = network.genesis.operators.clone();
+    network.genesis.operators = Network::new(5).genesis.operators[1..].to_vec();
+    network.genesis.ledger.epochs = vec![EpochStart { height: Height(7), operators: records }];
+    network.set = network.genesis.epochs().unwrap().pop().unwrap().1;
+    let signers = [0, 1, 2];
+    assert!(network.verify(&network.recorded_task(7, &signers)).is_ok());
+    assert!(network.verify(&network.recorded_task(900, &signers)).is_ok());
+    // One before its time.
+    let error = network.verify(&network.recorded_task(6, &signers)).unwrap_err();
+    assert!(matches!(error, CertifiedTaskError::Checkpoint(CertificateError::WrongEpoch { .. })));
+}
+
+/// No bit of a file can be flipped, whatever stands behind its outcome.
+fn assert_every_bit_counts(network: &Network, task: &CertifiedTask) {
     let context = network.genesis.signing_context();
-    let bytes = network.certified_task().to_bytes();
+    let epochs = network.genesis.epochs().unwrap();
+    let bytes = task.to_bytes();
     let verify = |bytes: &[u8]| {
-        CertifiedTask::from_bytes(bytes).is_ok_and(|t| t.verify(&context, &network.set).is_ok())
+        CertifiedTask::from_bytes(bytes).is_ok_and(|t| t.verify(&context, &epochs).is_ok())
     };
     assert!(verify(&bytes));
     for bit in 0..bytes.len() * 8 {
@@ -166,14 +292,32 @@ fn no_single_bit_of_a_certified_task_can_be_flipped() {
     }
 }
 
+#[test]
+fn no_single_bit_of_a_certified_task_can_be_flipped() {
+    let network = Network::new(4);
+    assert_every_bit_counts(&network, &network.certified_task());
+}
+
+#[test]
+fn no_single_bit_of_a_recorded_task_can_be_flipped() {
+    let network = Network::new(4);
+    assert_every_bit_counts(&network, &network.recorded_task(7, &[0, 1, 3]));
+}
+
 /// Frozen: files that people keep must stay readable. A change here is a new version of the format.
 #[test]
 fn bytes_of_a_certified_task_are_frozen() {
     let bytes = Network::new(4).certified_task().to_bytes();
-    assert_eq!(bytes.len(), 367);
+    assert_eq!(bytes.len(), 368);
     assert_eq!(
         Digest::of(&bytes).to_string(),
-        "0x91dce01f5a329529807b27316c48bb0b519bea6960cbd02ab130e34e4706709c"
+        "0x9216c506522c2373b328327e77d2fabcf6f87d9e533c03d7f0bb985432e18711"
+    );
+    let bytes = Network::new(4).recorded_task(7, &[0, 1, 3]).to_bytes();
+    assert_eq!(bytes.len(), 772);
+    assert_eq!(
+        Digest::of(&bytes).to_string(),
+        "0x40ad86235047c3167b54690875072803850e8e7ba24cb350394a87ef996d4ecc"
     );
 }
 

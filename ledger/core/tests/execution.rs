@@ -176,6 +176,36 @@ fn what_comes_early_waits_and_runs_right_after_its_predecessor() {
 }
 
 #[test]
+fn a_precheck_is_of_the_operation_and_not_of_what_waits_for_it() {
+    let mut network = Network::new();
+    let [zero, one] = [(0, 10), (1, 2 * common::DEPOSIT)]
+        .map(|(sequence, amount)| network.sign(1, sequence, give(2, amount)));
+    network.checkpoint(std::slice::from_ref(&one));
+    let checked =
+        network.machine.precheck(&network.state, network.id(&zero), &zero, network.time).unwrap();
+    assert_eq!(checked, Ok(()));
+}
+
+#[test]
+fn a_rehearsal_tells_the_next_number_and_what_would_happen() {
+    let mut network = Network::new();
+    let rehearse = |network: &Network, account, amount| {
+        let action = give(2, amount);
+        let machine = &network.machine;
+        machine.rehearse(&network.state, account, action, network.time).unwrap()
+    };
+    let account = network.sign(1, 0, give(2, 1)).operation.account;
+    assert_eq!(rehearse(&network, account, 500), (0, Ok(())));
+    let (next, refused) = rehearse(&network, account, common::DEPOSIT);
+    assert_eq!(next, 0, "not with the fee beside it");
+    assert!(matches!(refused, Err(Refusal::Insufficient { .. })));
+    network.checkpoint(&[network.sign(1, 0, give(2, 1))]);
+    let before = network.state.root();
+    assert_eq!(rehearse(&network, account, 500), (1, Ok(())));
+    assert_eq!(network.state.root(), before, "nothing is done");
+}
+
+#[test]
 fn what_waits_and_comes_again_still_waits() {
     let mut network = Network::new();
     let one = network.sign(1, 1, give(2, 10));
@@ -417,7 +447,7 @@ fn roots_of_claims_and_results_come_from_modules() {
     assert_eq!(executed.claims, Digest(network.id(&withdraw).0));
     let outcome = |byte| (TaskId([byte; 32]), Digest([byte; 32]));
     assert_eq!(executed.outcomes, [outcome(2), outcome(3)]);
-    let results = lamina_ledger::state::results::root(&executed.outcomes);
+    let results = lamina_certificate::results::root(&executed.outcomes);
     assert_eq!(executed.results, results);
     // Claims stay, results are of one checkpoint.
     let executed = network.checkpoint(&[]);

@@ -13,9 +13,9 @@ use crate::account::{self, AccountKey, AccountSignature, SigningContext, typed_d
 use crate::service::Error as ManifestError;
 use crate::task::RequestFields;
 use crate::{
-    Address, Amount, Asset, Bytes, Canonical, CommitmentId, Digest, INPUT_BYTES_MAX, Input,
-    MANIFEST_BYTES_MAX, Manifest, OperationId, ParameterName, ParameterValue, PeerKey, ProposalId,
-    ServiceId, SignedTaskRequest, TaskId, Text, Timestamp, VaultId,
+    Address, Amount, Asset, Bytes, Canonical, ChainId, CommitmentId, Digest, INPUT_BYTES_MAX,
+    Input, MANIFEST_BYTES_MAX, Manifest, OperationId, ParameterName, ParameterValue, PeerKey,
+    ProposalId, ServiceId, SignedTaskRequest, TaskId, Text, Timestamp, VaultId,
 };
 
 /// Longest signed operation, in bytes: a manifest and its envelope.
@@ -343,15 +343,24 @@ impl TaskRecord {
             .as_slice()
             .try_into()
             .map_err(|_| account::Error::NotCanonical)?;
-        let fields = RequestFields {
+        self.fields().verify(&AccountSignature::from_bytes(bytes)?, context)
+    }
+
+    /// The task that it says it's of.
+    #[must_use]
+    pub fn task_id(&self, chain: &ChainId) -> TaskId {
+        self.fields().task_id(chain)
+    }
+
+    const fn fields(&self) -> RequestFields {
+        RequestFields {
             service: self.service,
             input: self.input,
             requester: self.requester,
             nonce: self.nonce,
             height: self.height,
             valid_until: self.valid_until,
-        };
-        fields.verify(&AccountSignature::from_bytes(bytes)?, context)
+        }
     }
 }
 

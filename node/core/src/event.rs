@@ -339,4 +339,6 @@ pub enum Notice {
     ChangeEquivocation(PeerKey),
     /// An operator signed two votes or proposals in one step of the consensus.
     VoteEquivocation(OperatorIndex),
+    /// This node's account can't pay for what the node would do by itself, for this reason.
+    CannotPay(String),
 }

@@ -30,8 +30,9 @@ pub use event::{
     ServiceVersion, Signer,
 };
 pub use ledger::{
-    Commitment, Evaluated, LedgerConfig, LedgerEvent, LedgerMetrics, LedgerStart, LedgerView,
-    LedgerWork, Registry, Restored, SnapshotPart, SnapshotProgress, Tip, genesis_checkpoint,
+    AccountSigner, Commitment, Evaluated, LedgerConfig, LedgerEvent, LedgerMetrics, LedgerStart,
+    LedgerView, LedgerWork, Registry, Restored, SnapshotPart, SnapshotProgress, Tip,
+    genesis_checkpoint,
 };
 pub use metrics::Metrics;
 pub use node::Node;

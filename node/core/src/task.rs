@@ -8,15 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lamina_certificate::{
-    Attestation, CertifiedTask, OperatorSet, SignerBitmap, TaskCertificate,
-    VerifiedTaskCertificate, verify_attestations,
+    Attestation, Backing, CertifiedTask, OperatorSet, SignedTwice, SignerBitmap, TaskCertificate,
+    VerifiedAttestation, VerifiedTaskCertificate, verify_attestations,
 };
 use lamina_p2p::{
     BAN_THRESHOLD, Collector, Gossip, Inserted, Offence, TaskEvidence, Topic, Verdict,
 };
 use lamina_types::{
-    ChainId, Digest, List, ObservationValue, OperatorIndex, Outcome, PeerKey, Price, ServiceId,
-    SignedTaskRequest, TaskId, Timestamp,
+    Bytes, Canonical as _, ChainId, Digest, List, ObservationValue, OperatorIndex, Outcome,
+    PeerKey, Price, ServiceId, SignedTaskRequest, TaskId, TaskRecord, Timestamp,
 };
 
 use crate::node::{CommandResult, Timer};
@@ -129,7 +129,7 @@ impl Task {
             chain.clone(),
             self.request.clone(),
             self.certified_outcome()?.clone(),
-            self.certificate.as_ref()?.get().clone(),
+            Backing::Certificate(Box::new(self.certificate.as_ref()?.get().clone())),
         ))
     }
 
@@ -691,21 +691,45 @@ impl Node {
         }
     }
 
-    fn insert_attestation(
-        &mut self,
-        id: TaskId,
-        attestation: lamina_certificate::VerifiedAttestation,
-    ) -> Verdict {
+    fn insert_attestation(&mut self, id: TaskId, attestation: VerifiedAttestation) -> Verdict {
         let Some(task) = self.tasks.get_mut(&id) else { return Verdict::Ignore };
         let operator = attestation.get().operator;
         match task.collector.insert(attestation) {
             Inserted::New => Verdict::Accept,
             Inserted::Equivocation => {
                 self.metrics.equivocations += 1;
+                self.report_attestations(id, operator);
                 self.act(Action::Notify(Notice::Equivocation(id, operator)));
                 Verdict::Accept
             }
             Inserted::Known | Inserted::Dropped => Verdict::Ignore,
+        }
+    }
+
+    /// An operator attested two outcomes: the ledger is to know.
+    fn report_attestations(&mut self, id: TaskId, operator: OperatorIndex) {
+        let (Some(task), Some(ledger)) = (self.tasks.get(&id), &mut self.ledger) else { return };
+        let mut its = task.collector.iter().map(VerifiedAttestation::get);
+        let mut next = || its.find(|attestation| attestation.operator == operator);
+        let (Some(first), Some(second), Some(pin)) = (next(), next(), &task.pin) else { return };
+        let Some(member) = pin.set.get(operator) else { return };
+        let outcomes = SignedTwice {
+            first: first.outcome,
+            first_signature: first.signature,
+            second: second.outcome,
+            second_signature: second.signature,
+        };
+        ledger.attested_twice(self.now, pin.set.epoch(), id, member.address, outcomes);
+    }
+
+    /// Has a certified task recorded in the ledger, once its outcome is here.
+    fn report_task(&mut self, id: TaskId) {
+        let Some(ledger) = self.ledger.as_mut().filter(|ledger| ledger.reports()) else { return };
+        let Some(task) = self.tasks.get(&id) else { return };
+        let certificate = task.certificate.as_ref().map(|c| Bytes::new(c.get().to_bytes()));
+        if let (Some(outcome), Some(Ok(certificate))) = (task.certified_outcome(), certificate) {
+            let record = TaskRecord::new(&task.request, outcome.fuel_used, certificate);
+            ledger.report_task(self.now, id, record);
         }
     }
 
@@ -792,6 +816,7 @@ impl Node {
         if dissents {
             self.notice_dissent(id);
         }
+        self.report_task(id);
     }
 
     pub(crate) fn restore_certificate(
@@ -806,6 +831,7 @@ impl Node {
         task.stage = Stage::Idle;
         task.spread = true;
         self.end(id);
+        self.report_task(id);
     }
 
     /// Takes the outcome that a certificate is of; false if it's another one.
@@ -819,6 +845,7 @@ impl Node {
         }
         task.fetched = Some(outcome.clone());
         self.store(vec![Record::Outcome(id, Box::new(outcome))], None);
+        self.report_task(id);
         true
     }
 }

@@ -285,7 +285,7 @@ impl Floor {
         };
         solo.advance(now(), &[register.sign(&account(0), &context)]);
         let mut volumes = Volumes { book, number: 0, operations: 0, document: None };
-        let mut batch = |operations: &[SignedOperation]| {
+        let batch = |operations: &[SignedOperation]| {
             let (writes, receipts) = solo.advance(now(), operations);
             let refused = receipts.iter().find(|receipt| receipt.refusal.is_some());
             assert!(refused.is_none(), "{refused:?}");

@@ -49,11 +49,20 @@ pub(crate) struct Keys {
     pub(crate) directory: PathBuf,
     /// A file with the passphrase; without it the node asks for it when it starts.
     pub(crate) passphrase_file: Option<PathBuf>,
+    /// The keystore of the account by which the node pays for what it does by itself; without it, it does nothing by itself.
+    pub(crate) account: Option<PathBuf>,
+    /// A file with the passphrase of that keystore, if it's another one.
+    pub(crate) account_passphrase_file: Option<PathBuf>,
 }
 
 impl Default for Keys {
     fn default() -> Self {
-        Self { directory: "keys".into(), passphrase_file: None }
+        Self {
+            directory: "keys".into(),
+            passphrase_file: None,
+            account: None,
+            account_passphrase_file: None,
+        }
     }
 }
 
@@ -100,6 +109,8 @@ pub(crate) struct Ledger {
     pub(crate) snapshot_distance: u64,
     /// Most operations that this node carries before they are final; further ones are refused.
     pub(crate) promises_max: usize,
+    /// Most operations that this node makes by itself in a minute, each of which costs its account a fee; further ones wait.
+    pub(crate) reports_per_minute_max: usize,
 }
 
 impl Default for Ledger {
@@ -111,6 +122,7 @@ impl Default for Ledger {
             states_kept: store.keep_versions,
             snapshot_distance: node.snapshot_distance,
             promises_max: node.promises_max,
+            reports_per_minute_max: node.reports_per_minute_max,
         }
     }
 }
@@ -120,6 +132,7 @@ impl Ledger {
         lamina_node_core::LedgerConfig {
             snapshot_distance: self.snapshot_distance,
             promises_max: self.promises_max,
+            reports_per_minute_max: self.reports_per_minute_max,
             ..lamina_node_core::LedgerConfig::default()
         }
     }
@@ -224,8 +237,11 @@ impl Config {
     }
 
     fn resolve_paths(&mut self, folder: &Path) {
-        let paths = [&mut self.genesis, &mut self.data, &mut self.keys.directory];
-        for path in paths.into_iter().chain(&mut self.keys.passphrase_file) {
+        let keys = &mut self.keys;
+        let paths = [&mut self.genesis, &mut self.data, &mut keys.directory];
+        let files = keys.passphrase_file.iter_mut().chain(&mut keys.account);
+        let files = files.chain(&mut keys.account_passphrase_file);
+        for path in paths.into_iter().chain(files) {
             *path = folder.join(&*path);
         }
     }
@@ -267,8 +283,12 @@ mod tests {
 
     #[test]
     fn paths_are_taken_from_the_file() {
-        let config = load("data = \"there\"\n[keys]\npassphrase_file = \"/secret\"").unwrap();
+        let text =
+            "data = \"there\"\n[keys]\npassphrase_file = \"/secret\"\naccount = \"purse.json\"";
+        let config = load(text).unwrap();
         assert!(config.data.is_absolute() && config.data.ends_with("there"));
         assert_eq!(config.keys.passphrase_file, Some("/secret".into()));
+        let account = config.keys.account.unwrap();
+        assert!(account.is_absolute() && account.ends_with("purse.json"));
     }
 }

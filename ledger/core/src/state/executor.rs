@@ -18,8 +18,8 @@ use borsh::{BorshDeserialize, BorshSerialize};
 use lamina_certificate::{FeeSchedule, Genesis};
 use lamina_types::account::SigningContext;
 use lamina_types::{
-    Address, Amount, Digest, EpochNumber, EthereumBlock, Hasher, HeaderId, Height, Operation,
-    OperationId, SignedOperation, Timestamp,
+    Action, Address, Amount, Digest, EpochNumber, EthereumBlock, Hasher, HeaderId, Height,
+    Operation, OperationId, SignedOperation, Timestamp,
 };
 
 use super::accounts::{self, Submitted};
@@ -142,14 +142,44 @@ impl Machine {
         signed: &SignedOperation,
         now: Timestamp,
     ) -> Result<Result<(), Refusal>, StorageError> {
+        self.try_out(reader, Submitted { id, operation: signed.operation.clone() }, now)
+    }
+
+    /// Whether an account's next operation would take effect if it did this, at a time as [`Self::precheck`] takes it; and the
+    /// operation's number.
+    ///
+    /// # Errors
+    /// [`StorageError`].
+    pub fn rehearse<R: StateReader>(
+        &self,
+        reader: &R,
+        account: Address,
+        action: Action,
+        now: Timestamp,
+    ) -> Result<(u64, Result<(), Refusal>), StorageError> {
+        let sequence = accounts::next_sequence(&Scope::new(reader), account)?;
+        let (valid_until, fee_max) = (Timestamp(u64::MAX), Amount(u128::MAX));
+        let operation = Operation { account, sequence, valid_until, fee_max, action };
+        let submitted = Submitted { id: OperationId::default(), operation };
+        Ok((sequence, self.try_out(reader, submitted, now)?))
+    }
+
+    /// What would become of an operation. Others of its account that wait for it are none of its business.
+    fn try_out<R: StateReader>(
+        &self,
+        reader: &R,
+        submitted: Submitted,
+        now: Timestamp,
+    ) -> Result<Result<(), Refusal>, StorageError> {
         let missing = || StorageError("the state has no checkpoint".to_owned());
         let mut current: Current = Scope::new(reader).read(CURRENT_KEY)?.ok_or_else(missing)?;
         current.height = Height(current.height.0 + 1);
         current.time = current.time.max(now);
         let mut run = Run::new(self, reader, &current);
-        run.submit(Submitted { id, operation: signed.operation.clone() })?;
-        let refusal = run.receipts.pop().and_then(|receipt| receipt.refusal);
-        Ok(refusal.map_or(Ok(()), Err))
+        let id = submitted.id;
+        run.submit(submitted)?;
+        let receipt = run.receipts.into_iter().find(|receipt| receipt.operation == id);
+        Ok(receipt.and_then(|receipt| receipt.refusal).map_or(Ok(()), Err))
     }
 
     fn apply(
@@ -410,7 +440,7 @@ impl<'a> Run<'a> {
         let claims = self.scope.read(CLAIMS_KEY)?.unwrap_or_default();
         let mut writes = self.scope.into_writes();
         let (state, tree) = tree::put(reader, self.env.height.0, &mut writes)?;
-        let results = results::root(&outcomes);
+        let results = lamina_certificate::results::root(&outcomes);
         Ok(Executed { state, claims, results, writes, tree, receipts: self.receipts, outcomes })
     }
 }

@@ -300,6 +300,7 @@ impl Ledger {
         let height = header.height;
         self.tip = Tip { header, id };
         self.forget_final(receipts, &decision.held);
+        self.reports_final(receipts);
         for evaluation in std::mem::take(&mut self.evaluations).into_keys() {
             self.work(LedgerWork::Forget(evaluation));
         }

@@ -196,7 +196,7 @@ impl Ledger {
                     let operator = equivocation.operator();
                     let epoch = self.epochs.number(self.engine.height());
                     if let Some(evidence) = evidence(epoch, equivocation) {
-                        self.store(vec![Record::Evidence(evidence.to_bytes())]);
+                        self.keep_evidence(&evidence);
                     }
                     self.act(LedgerAction::Notify(Notice::VoteEquivocation(operator)));
                 }

@@ -32,6 +32,11 @@ impl Epochs {
         self.at(height).set.epoch()
     }
 
+    /// The operators of this epoch, if it's known.
+    pub(crate) fn of(&self, number: EpochNumber) -> Option<&Arc<OperatorSet>> {
+        self.0.iter().map(|epoch| &epoch.set).find(|set| set.epoch() == number)
+    }
+
     /// All operators of the epoch.
     pub(crate) fn set(&self, height: Height) -> &Arc<OperatorSet> {
         &self.at(height).set

@@ -5,6 +5,8 @@
 //! evaluates what follows from it, and a quorum's precommits decide. What's decided is applied and committed (`apply`), one
 //! checkpoint after the other. Who was away asks for checkpoints and changes, or begins from a snapshot (`sync`).
 //!
+//! What it learns and others should know, certified tasks and evidence, a node with an account writes in by itself (`reports`).
+//!
 //! It's told of messages, answers and what the shell did, and asks for actions, as all cores. Whatever leaves the node
 //! after a promise waits until the promise is on disk.
 
@@ -14,6 +16,7 @@ mod epochs;
 mod outbox;
 mod pace;
 mod registry;
+mod reports;
 mod start;
 mod submit;
 mod sync;
@@ -32,8 +35,8 @@ use lamina_ledger::state::{CheckpointInput, Receipt, Refusal};
 use lamina_p2p::{Gossip, Offence, Request, Response};
 use lamina_types::account::SigningContext;
 use lamina_types::{
-    Address, Change, ChangeId, CheckpointHeader, Cut, HeaderId, Height, OperationId, PeerKey,
-    SignedOperation, Timestamp,
+    Action, Address, Change, ChangeId, CheckpointHeader, Cut, HeaderId, Height, OperationId,
+    PeerKey, SignedOperation, Timestamp,
 };
 use rand_chacha::ChaCha20Rng;
 
@@ -43,10 +46,13 @@ use consensus::Judgement;
 use epochs::Epochs;
 use outbox::Outbox;
 use pace::Pace;
+use reports::Reports;
+use submit::Submitter;
 use sync::Peer;
 
 pub use apply::{Commitment, Evaluated};
 pub use registry::Registry;
+pub use reports::AccountSigner;
 pub use start::{LedgerStart, Restored, genesis_checkpoint};
 pub(crate) use sync::LedgerQuestion;
 pub use sync::{SnapshotPart, SnapshotProgress};
@@ -70,6 +76,10 @@ pub struct LedgerConfig {
     pub carry_step: Duration,
     /// A node that's so many checkpoints behind begins from a snapshot instead of following.
     pub snapshot_distance: u64,
+    /// How long a node's report is waited for before the next one in rank makes it.
+    pub report_step: Duration,
+    /// Most operations that this node signs by itself in a minute. Beyond, its reports wait.
+    pub reports_per_minute_max: usize,
 }
 
 impl Default for LedgerConfig {
@@ -82,6 +92,8 @@ impl Default for LedgerConfig {
             compose_window: Duration::from_millis(10),
             carry_step: Duration::from_secs(2),
             snapshot_distance: 500,
+            report_step: Duration::from_secs(3),
+            reports_per_minute_max: 60,
         }
     }
 }
@@ -137,9 +149,10 @@ pub(crate) struct Ledger {
     /// Pending operations by account and sequence.
     sequences: BTreeMap<(Address, u64), OperationId>,
     /// Submissions that wait for the state's word.
-    submissions: BTreeMap<u64, (u64, OperationId, SignedOperation)>,
-    /// Replies that wait for the disk.
-    replies: BTreeMap<u64, (u64, OperationId)>,
+    submissions: BTreeMap<u64, (Submitter, OperationId, SignedOperation)>,
+    /// Promises that wait for the disk.
+    promised: BTreeMap<u64, (Submitter, OperationId)>,
+    reports: Reports,
     evaluations: BTreeMap<u64, Evaluation>,
     judgements: BTreeMap<HeaderId, Judgement>,
     /// The round for which the consensus waits for this node's proposal.
@@ -195,6 +208,12 @@ pub struct LedgerMetrics {
     pub votes_equivocal: u64,
     /// Messages of the consensus that turned out wrong after they were passed on.
     pub votes_refused: u64,
+    /// Operations that this node signed by itself: certified tasks and evidence.
+    pub reports_made: u64,
+    /// Reports that it gave up: the state doesn't take them, or they came to nothing several times.
+    pub reports_refused: u64,
+    /// Reports that it had no room for.
+    pub reports_dropped: u64,
 }
 
 /// What the ledger wants done: through the node's own means, or by the shell.
@@ -230,6 +249,14 @@ pub enum LedgerWork {
         operation: OperationId,
         /// The operation.
         signed: Box<SignedOperation>,
+    },
+    /// Say what number an account's next operation has, and whether it would take effect on the state as it is; answered by
+    /// [`LedgerEvent::Rehearsed`]. One at a time.
+    Rehearse {
+        /// Whose.
+        account: Address,
+        /// What it would do.
+        action: Box<Action>,
     },
     /// Answer a peer's request for changes, checkpoints or state from what's stored.
     Answer {
@@ -269,6 +296,13 @@ pub enum LedgerEvent {
     },
     /// A [`LedgerWork::Precheck`] is done.
     Prechecked(u64, Result<(), Refusal>),
+    /// A [`LedgerWork::Rehearse`] is done.
+    Rehearsed {
+        /// The account's next number.
+        next: u64,
+        /// Whether the operation would take effect.
+        result: Result<(), Refusal>,
+    },
     /// A [`LedgerWork::Restore`] is done.
     Restored(SnapshotProgress),
 }
@@ -296,7 +330,8 @@ impl Ledger {
     pub(crate) fn next_deadline(&self) -> Option<Timestamp> {
         let engine = self.is_heard().then(|| self.engine.next_deadline()).flatten();
         let carry = self.to_carry.values().map(|(at, _)| *at).min();
-        [engine, self.compose_at, carry, self.next_start()].into_iter().flatten().min()
+        let report = self.reports.next_deadline();
+        [engine, self.compose_at, carry, report, self.next_start()].into_iter().flatten().min()
     }
 
     /// The shell did something.
@@ -310,13 +345,16 @@ impl Ledger {
                 self.committed(&receipts, next_timer);
             }
             LedgerEvent::Prechecked(id, result) => self.prechecked(id, result),
+            LedgerEvent::Rehearsed { next, result } => self.rehearsed(next, result),
             LedgerEvent::Restored(progress) => self.restored(progress),
         }
     }
 
     fn stored(&mut self, id: u64) {
-        if let Some((command, operation)) = self.replies.remove(&id) {
-            self.act(LedgerAction::Reply(command, Ok(Reply::Operation(operation))));
+        if let Some((by, operation)) = self.promised.remove(&id) {
+            if let Submitter::Command(command) = by {
+                self.act(LedgerAction::Reply(command, Ok(Reply::Operation(operation))));
+            }
             self.take_up(operation);
         }
         for action in self.outbox.stored(id) {
@@ -352,6 +390,7 @@ impl Ledger {
         self.advance();
         self.start_if_due();
         self.drive_engine();
+        self.report_due();
     }
 
     /// Whether the engine is at work, or still repeats its last votes for those who missed some.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lamina_certificate::{Genesis, GenesisError, Signature};
+use lamina_certificate::{Evidence, Genesis, GenesisError, Signature};
 use lamina_ledger::book::{Books, Limits, VerifiedChange};
 use lamina_ledger::finality::{Engine, LogEntry, Signer};
 use lamina_ledger::history::Mmr;
@@ -12,8 +12,8 @@ use lamina_ledger::state::{Executed, next_timer};
 use lamina_ledger::system::{self, FinalVolume};
 use lamina_ledger::{Decision, Finalised, StateReader, StorageError};
 use lamina_types::{
-    BookId, CheckpointHeader, Cut, Digest, EpochNumber, EthereumBlock, HeaderId, Height,
-    OperationId, PeerKey, SignedOperation, Timestamp, VolumeId,
+    BookId, Canonical as _, CheckpointHeader, Cut, Digest, EpochNumber, EthereumBlock, HeaderId,
+    Height, OperationId, PeerKey, SignedOperation, Timestamp, VolumeId,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
@@ -22,7 +22,8 @@ use super::apply::history_nodes;
 use super::epochs::Epochs;
 use super::outbox::Outbox;
 use super::pace::Pace;
-use super::{Ledger, LedgerAction, LedgerConfig, LedgerMetrics, Registry, Tip};
+use super::reports::Reports;
+use super::{AccountSigner, Ledger, LedgerAction, LedgerConfig, LedgerMetrics, Registry, Tip};
 use crate::CheckpointView;
 
 /// What a ledger begins with.
@@ -31,6 +32,8 @@ pub struct LedgerStart {
     pub config: LedgerConfig,
     /// What this node signs with; `None` if it's no operator.
     pub signer: Option<Arc<dyn Signer + Sync>>,
+    /// What it pays with for what it does by itself; `None` if it does nothing by itself.
+    pub account: Option<Arc<dyn AccountSigner + Sync>>,
     /// The last checkpoint that's committed; at least genesis.
     pub tip: CheckpointHeader,
     /// What the state says of history and books.
@@ -39,6 +42,8 @@ pub struct LedgerStart {
     pub changes: Vec<VerifiedChange>,
     /// Operations that this node promised.
     pub promises: Vec<(OperationId, SignedOperation)>,
+    /// Canonical bytes of the evidence that it kept.
+    pub evidence: Vec<Vec<u8>>,
     /// What the consensus logged for the height after the tip.
     pub log: Vec<LogEntry>,
     /// The first checkpoint that the store can send with all its changes.
@@ -164,7 +169,8 @@ impl Ledger {
             to_carry: BTreeMap::new(),
             sequences: BTreeMap::new(),
             submissions: BTreeMap::new(),
-            replies: BTreeMap::new(),
+            promised: BTreeMap::new(),
+            reports: Reports::new(start.account, genesis.ledger.fees.clone(), now),
             evaluations: BTreeMap::new(),
             judgements: BTreeMap::new(),
             wanted: None,
@@ -184,6 +190,9 @@ impl Ledger {
         ledger.resume_from(tip, start.restored);
         ledger.resume_changes(start.changes);
         ledger.resume_promises(start.promises);
+        for evidence in start.evidence.iter().filter_map(|bytes| Evidence::from_bytes(bytes).ok()) {
+            ledger.report_evidence(&evidence);
+        }
         Ok(ledger)
     }
 

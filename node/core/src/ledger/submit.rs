@@ -11,12 +11,13 @@ use lamina_ledger::state::Refusal;
 use lamina_ledger::state::accounts::AHEAD_MAX;
 use lamina_p2p::{ChangeRef, Gossip, Offence, Second, Verdict};
 use lamina_types::{
-    Address, Canonical as _, Change, ChangeId, Cut, Digest, OperationId, OperatorIndex, PeerKey,
-    SignedOperation, Timestamp,
+    Address, Change, ChangeId, Cut, Digest, OperationId, OperatorIndex, PeerKey, SignedOperation,
+    Timestamp,
 };
 
 use super::apply::Decision;
 use super::consensus::Judgement;
+use super::reports::ReportId;
 use super::{Ledger, LedgerAction, LedgerWork};
 use crate::{CommandError, Notice, Reply};
 
@@ -27,6 +28,15 @@ const CARRY_MAX: usize = 16_384;
 /// Changes that are noted as not being on disk before those are looked for that aren't in memory either.
 const UNSAVED_MAX: usize = 4_096;
 
+/// Who hands an operation in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Submitter {
+    /// A user, by the command with this number, which waits for an answer.
+    Command(u64),
+    /// This node.
+    Report(ReportId),
+}
+
 impl Ledger {
     /// Someone hands an operation in.
     pub(crate) fn submit(&mut self, now: Timestamp, command: u64, signed: SignedOperation) {
@@ -35,19 +45,26 @@ impl Ledger {
             Ok(id) if self.promises.contains_key(&id) || self.books.contains(&id) => {
                 self.act(LedgerAction::Reply(command, Ok(Reply::Operation(id))));
             }
-            Ok(id) => {
-                let check = self.fresh_id();
-                let boxed = Box::new(signed.clone());
-                self.work(LedgerWork::Precheck { id: check, operation: id, signed: boxed });
-                self.submissions.insert(check, (command, id, signed));
-            }
+            Ok(id) => self.precheck(Submitter::Command(command), id, signed),
             Err(error) => self.refuse(command, error),
         }
     }
 
+    /// Asks for the state's word on a submission that was checked.
+    pub(super) fn precheck(&mut self, by: Submitter, id: OperationId, signed: SignedOperation) {
+        let check = self.fresh_id();
+        let boxed = Box::new(signed.clone());
+        self.work(LedgerWork::Precheck { id: check, operation: id, signed: boxed });
+        self.submissions.insert(check, (by, id, signed));
+    }
+
     /// The state's word on a submission.
     pub(super) fn prechecked(&mut self, check: u64, result: Result<(), Refusal>) {
-        let Some((command, id, signed)) = self.submissions.remove(&check) else { return };
+        let Some((by, id, signed)) = self.submissions.remove(&check) else { return };
+        let command = match by {
+            Submitter::Command(command) => command,
+            Submitter::Report(report) => return self.report_prechecked(report, id, signed, result),
+        };
         if let Err(refusal) = result {
             return self.refuse(command, CommandError::Operation(refusal.to_string()));
         }
@@ -56,10 +73,15 @@ impl Ledger {
             return self.refuse(command, error);
         }
         self.metrics.operations_accepted += 1;
+        self.promise(by, id, signed);
+    }
+
+    /// Promises to carry an operation: once that's on disk, its submitter hears of it, and it's taken up.
+    pub(super) fn promise(&mut self, by: Submitter, id: OperationId, signed: SignedOperation) {
         self.remember_sequence(id, &signed);
         self.promises.insert(id, signed.clone());
         let write = self.store(vec![Record::Promise(id, Box::new(signed))]);
-        self.replies.insert(write, (command, id));
+        self.promised.insert(write, (by, id));
     }
 
     /// An operation that's promised is on disk: it's carried now.
@@ -94,15 +116,15 @@ impl Ledger {
 
     /// Carries an operation when this operator's turn comes, unless it's in a book by then.
     pub(super) fn carry_later(&mut self, id: OperationId, signed: SignedOperation) {
-        let at = self.now + self.config.carry_step * self.rank(&id);
+        let at = self.now + self.config.carry_step * self.rank(&id.0);
         self.to_carry.entry(id).or_insert((at, signed));
     }
 
-    /// How many operators come before this one in carrying an operation.
-    fn rank(&self, id: &OperationId) -> u32 {
+    /// How many operators come before this node in carrying or reporting something.
+    pub(super) fn rank(&self, id: &[u8; 32]) -> u32 {
         let set = self.epochs.set(self.tip.header.height);
         let place =
-            |index: OperatorIndex| Digest::of(&[id.0.as_slice(), &index.0.to_be_bytes()].concat());
+            |index: OperatorIndex| Digest::of(&[id.as_slice(), &index.0.to_be_bytes()].concat());
         let Some(me) = set.index_of_peer(&self.key) else { return u32::from(set.size()) };
         let before = set.iter().filter(|(index, _)| place(*index) < place(me)).count();
         u32::try_from(before).unwrap_or(u32::MAX)
@@ -214,7 +236,7 @@ impl Ledger {
                 let epoch = self.epochs.number(self.tip.header.height);
                 let changes = SignedTwice { first, first_signature, second, second_signature };
                 let evidence = Evidence::Changes { epoch, changes };
-                self.store(vec![Record::Evidence(evidence.to_bytes())]);
+                self.keep_evidence(&evidence);
                 self.keep_in_memory(id);
                 self.act(LedgerAction::Notify(Notice::ChangeEquivocation(stored.author)));
                 self.changes_came();
@@ -262,7 +284,10 @@ impl Ledger {
         }
     }
 
-    fn check_submission(&self, signed: &SignedOperation) -> Result<OperationId, CommandError> {
+    pub(super) fn check_submission(
+        &self,
+        signed: &SignedOperation,
+    ) -> Result<OperationId, CommandError> {
         let id = signed
             .verify(&self.context)
             .map_err(|error| CommandError::Operation(error.to_string()))?;
@@ -284,7 +309,7 @@ impl Ledger {
     }
 
     /// Two pending operations with one number: only one of them can take effect.
-    fn check_sequence(
+    pub(super) fn check_sequence(
         &self,
         id: &OperationId,
         signed: &SignedOperation,

@@ -69,6 +69,8 @@ impl Disk {
         LedgerStart {
             config: lamina_node_core::LedgerConfig::default(),
             signer: None,
+            account: None,
+            evidence: self.evidence.values().cloned().collect(),
             tip: self.tip().header.clone(),
             restored: Restored::read(&self.state, &Registry::default()).unwrap(),
             changes,
@@ -218,6 +220,10 @@ impl Shell {
                 id,
                 self.machine.precheck(&disk.state, operation, &signed, now).unwrap(),
             ),
+            LedgerWork::Rehearse { account, action } => {
+                let rehearsed = self.machine.rehearse(&disk.state, account, *action, now).unwrap();
+                LedgerEvent::Rehearsed { next: rehearsed.0, result: rehearsed.1 }
+            }
             LedgerWork::Restore { .. } => LedgerEvent::Restored(SnapshotProgress::Wrong),
             LedgerWork::Answer { .. } | LedgerWork::Halt(_) => unreachable!("done elsewhere"),
         })

@@ -1,5 +1,6 @@
 //! Operators who lie: a node that means well, and a tongue that doesn't.
 
+use lamina_certificate::Attestation;
 use lamina_ledger::finality::{ConsensusMessage, Proposal, Signer as _, Vote, VoteSignature};
 use lamina_p2p::{Gossip, Response, Second};
 use lamina_types::{
@@ -23,6 +24,8 @@ pub enum Conduct {
     ProposesTwice,
     /// Proposes what doesn't hold.
     Proposes(Flaw),
+    /// Attests another outcome with each of a task.
+    AttestsTwice,
     /// Says that it's far ahead, and has nothing to show.
     Boasts,
     /// Its node's messages are kept back: the test speaks for it.
@@ -85,6 +88,13 @@ impl Network {
                     said.extend(all(&message));
                 }
                 said
+            }
+            (Conduct::AttestsTwice, Gossip::Attestation(attestation)) => {
+                let set = self.genesis.operator_set().unwrap();
+                let (operator, task) = (attestation.operator, attestation.task);
+                let key = &host.keys.bls;
+                let other = Attestation::sign(&set, operator, key, task, Digest([7; 32]));
+                [all(&Gossip::Attestation(other)), all(&message)].concat()
             }
             _ => all(&message),
         }

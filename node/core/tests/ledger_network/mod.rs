@@ -5,7 +5,7 @@
 //! on two things at one place, no vote for changes that aren't on the voter's disk, no honest node that bans another, no node
 //! that spins or halts.
 
-#![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
+#![allow(dead_code, unreachable_pub, unused_imports, reason = "each test uses a part of it")]
 #![allow(clippy::unwrap_used, reason = "tests may, their helpers included")]
 
 mod disk;
@@ -18,17 +18,20 @@ use std::time::Duration;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use lamina_certificate::{
-    Deposit, EpochStart, Genesis, LedgerGenesis, OperatorRecord, SecretKey, Signature,
+    Attestation, Deposit, EpochStart, FeeSchedule, Genesis, LedgerGenesis, OperatorRecord,
+    SecretKey, Signature,
 };
 use lamina_ledger::finality::Signer;
 use lamina_node_core::{
-    Action as NodeAction, Command, CommandError, Config, Event, LedgerEvent, LedgerWork, Node,
-    Notice, Reply,
+    AccountSigner, Action as NodeAction, Command, CommandError, Config, Event, LedgerConfig,
+    LedgerEvent, LedgerWork, Node, Notice, Reply,
 };
 use lamina_p2p::{Gossip, Request, Response, Topic, Verdict, message_id};
+use lamina_types::account::SigningContext;
 use lamina_types::{
-    AccountKey, Action, Address, Amount, Asset, Canonical as _, Change, Digest, List, Operation,
-    OperationId, PeerKey, SignedOperation, Timestamp,
+    AccountKey, Action, Address, Amount, Asset, Canonical as _, Change, Digest, Height, Input,
+    List, Operation, OperationId, Outcome, Output, PeerKey, ServiceId, SignedOperation,
+    SignedTaskRequest, TaskId, TaskRequest, Timestamp,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -46,6 +49,11 @@ pub const ACCOUNTS: u8 = 8;
 const INSIST: Duration = Duration::from_secs(3);
 /// How soon a question is given up that was lost.
 const TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The fuel that every run takes.
+pub const FUEL_USED: u64 = 7;
+/// The number of all commands whose answers aren't waited for.
+const UNANSWERED: u64 = u64::MAX;
 
 /// An operator's keys, or an observer's.
 #[derive(Clone)]
@@ -75,6 +83,28 @@ impl Signer for Keys {
     }
 }
 
+/// The account of a host's node.
+struct Purse(AccountKey, SigningContext);
+
+impl AccountSigner for Purse {
+    fn address(&self) -> Address {
+        self.0.address()
+    }
+
+    fn sign(&self, operation: Operation) -> SignedOperation {
+        operation.sign(&self.0, &self.1)
+    }
+}
+
+fn purse_key(host: usize) -> AccountKey {
+    AccountKey::from_bytes(&[u8::try_from(host).unwrap() + 100; 32]).unwrap()
+}
+
+/// Whose the operations are that a host's node makes by itself.
+pub fn purse(host: usize) -> Address {
+    purse_key(host).address()
+}
+
 /// What a network begins with.
 pub struct Plan {
     pub seed: u64,
@@ -85,6 +115,10 @@ pub struct Plan {
     /// Hosts in all.
     pub hosts: usize,
     pub idle_interval: Duration,
+    /// Hosts whose nodes have an account, without anything in it.
+    pub purses: Vec<usize>,
+    pub fees: FeeSchedule,
+    pub config: LedgerConfig,
 }
 
 impl Plan {
@@ -95,6 +129,9 @@ impl Plan {
             epochs: Vec::new(),
             hosts: operators,
             idle_interval: Duration::from_secs(20),
+            purses: Vec::new(),
+            fees: FeeSchedule::default(),
+            config: LedgerConfig::default(),
         }
     }
 }
@@ -110,6 +147,12 @@ pub struct Host {
     pub deaf: bool,
     /// Whether its disk doesn't answer.
     pub stalled: bool,
+    /// Whether its node has an account.
+    pub has_purse: bool,
+    /// Whether its operator abstains from tasks.
+    pub abstains: bool,
+    /// What its node keeps of tasks.
+    pub records: Vec<lamina_node_core::Record>,
     /// Which of its starts this is.
     life: u32,
     shell: Shell,
@@ -135,15 +178,28 @@ pub struct Wish {
 }
 
 enum What {
-    Gossip { from: usize, topic: Topic, bytes: Vec<u8> },
-    Request { from: usize, question: u64, bytes: Vec<u8> },
-    Response { from: usize, id: u64, bytes: Option<Vec<u8>> },
+    Gossip {
+        from: usize,
+        topic: Topic,
+        bytes: Vec<u8>,
+    },
+    Request {
+        from: usize,
+        question: u64,
+        bytes: Vec<u8>,
+    },
+    Response {
+        from: usize,
+        id: u64,
+        bytes: Option<Vec<u8>>,
+    },
     Up(usize),
     Gone(usize),
     Command(u64, Box<SignedOperation>),
     Shell,
     Done(LedgerEvent),
-    Stored(u64),
+    /// What happens to a node beside its ledger.
+    Event(Box<Event>),
 }
 
 /// A question that's open: who asks in which life, under which number, and whom.
@@ -156,6 +212,7 @@ struct Question {
 
 pub struct Network {
     pub genesis: Genesis,
+    pub config: LedgerConfig,
     pub now: Timestamp,
     pub hosts: Vec<Host>,
     /// Of a hundred messages, how many are lost.
@@ -202,7 +259,7 @@ fn genesis(plan: &Plan) -> Genesis {
     let deposit =
         |index| Deposit { account: address(index), asset: Asset::Ether, amount: Amount(DEPOSIT) };
     let epoch = |(height, operators): &(u64, Vec<usize>)| EpochStart {
-        height: lamina_types::Height(*height),
+        height: Height(*height),
         operators: operators.iter().map(record).collect(),
     };
     Genesis {
@@ -214,6 +271,7 @@ fn genesis(plan: &Plan) -> Genesis {
             idle_interval_ms: u64::try_from(plan.idle_interval.as_millis()).unwrap(),
             deposits: (0..ACCOUNTS).map(deposit).collect(),
             epochs: plan.epochs.iter().map(epoch).collect(),
+            fees: plan.fees.clone(),
             ..LedgerGenesis::default()
         },
         chain_id,
@@ -232,6 +290,9 @@ impl Network {
             conduct: Conduct::Honest,
             deaf: false,
             stalled: false,
+            has_purse: plan.purses.contains(&index),
+            abstains: false,
+            records: Vec::new(),
             life: 0,
             shell: Shell::new(&genesis),
             work: VecDeque::new(),
@@ -256,6 +317,7 @@ impl Network {
             questions: BTreeMap::new(),
             deliveries: BTreeMap::new(),
             next_id: 0,
+            config: plan.config.clone(),
             genesis,
         };
         (0..plan.hosts).for_each(|index| network.start(index));
@@ -298,6 +360,12 @@ impl Network {
         assert!(host.node.is_none(), "it runs already");
         let mut start = host.disk.start(&self.genesis);
         start.signer = Some(Arc::new(host.keys.clone()));
+        start.config = self.config.clone();
+        if host.has_purse {
+            let purse = Purse(purse_key(index), self.genesis.signing_context());
+            start.account = Some(Arc::new(purse));
+        }
+        let records = host.records.clone();
         let seed = self.rng.next_u64();
         let node = Node::new(
             Config::default(),
@@ -306,7 +374,7 @@ impl Network {
             host.peer,
             ChaCha20Rng::seed_from_u64(seed),
             self.now,
-            Vec::new(),
+            records,
         );
         let node = node.with_ledger(&self.genesis, start).unwrap();
         let host = &mut self.hosts[index];
@@ -420,6 +488,32 @@ impl Network {
         id
     }
 
+    /// A request that's pinned to the last checkpoint of a host.
+    pub fn request(&self, at: usize, service: ServiceId, nonce: u64) -> SignedTaskRequest {
+        let request = TaskRequest {
+            service,
+            input: Input::new(*b"hello").unwrap(),
+            requester: address(0),
+            nonce,
+            height: Height(self.height(at)),
+            valid_until: self.now + seconds(3600),
+        };
+        request.sign(&account(0), &self.genesis.signing_context())
+    }
+
+    /// Hands a request in at a host.
+    pub fn submit_task(&mut self, at: usize, service: ServiceId, nonce: u64) -> TaskId {
+        let request = self.request(at, service, nonce);
+        let id = request.request.task_id(&self.genesis.chain_id);
+        self.command(at, Command::SubmitTask(Box::new(request)));
+        id
+    }
+
+    /// Has a host's node do something, whether or not it agrees.
+    pub fn command(&mut self, at: usize, command: Command) {
+        self.happens(at, Event::Command { id: UNANSWERED, command });
+    }
+
     /// Puts an operation on the disk of a node that's down, as if it had acknowledged it before.
     pub fn promise(&mut self, at: usize, signed: SignedOperation) {
         let id = signed.operation.id(&self.genesis.signing_context());
@@ -463,6 +557,9 @@ impl Network {
     }
 
     fn reply(&mut self, command: u64, result: Result<Reply, CommandError>) {
+        if command == UNANSWERED {
+            return;
+        }
         let wish = &mut self.wishes[usize::try_from(command).unwrap()];
         match result {
             Ok(Reply::Operation(id)) => {
@@ -556,7 +653,7 @@ impl Network {
             }
             What::Shell => self.work(to),
             What::Done(event) => self.handle(to, Event::Ledger(event)),
-            What::Stored(id) => self.handle(to, Event::Stored(id)),
+            What::Event(event) => self.handle(to, *event),
         }
     }
 
@@ -627,10 +724,28 @@ impl Network {
             NodeAction::Publish(message) => self.publish(index, *message),
             NodeAction::Ask { peer, id, request } => self.ask(index, &peer, id, &request),
             NodeAction::Answer(id, response) => self.answer(index, id, response),
-            // These nodes hold no component; that of a registered service isn't looked for.
-            NodeAction::SetScore(..) | NodeAction::Prepare(..) => {}
+            NodeAction::SetScore(..) | NodeAction::Forget(..) => {}
+            // Nobody needs a component to say its input again.
+            NodeAction::Prepare(service, manifest) => {
+                self.happens(index, Event::Prepared(service, manifest.digest(), Ok(())));
+            }
             NodeAction::Ban(peer) => self.ban(index, peer),
-            NodeAction::Store(id, _) => self.push(millis(1), index, What::Stored(id)),
+            NodeAction::Store(id, records) => {
+                self.hosts[index].records.extend(records);
+                self.happens(index, Event::Stored(id));
+            }
+            NodeAction::Execute(execution) => {
+                let output = Output::new(execution.input.into_vec()).unwrap();
+                let outcome = Outcome::new(FUEL_USED, Ok(output));
+                let abstains = self.hosts[index].abstains;
+                let result = if abstains { Err("it's busy".to_owned()) } else { Ok(outcome) };
+                self.happens(index, Event::Executed(execution.task, result));
+            }
+            NodeAction::Sign(task, outcome, lamina_node_core::Signer { set, operator }) => {
+                let key = &self.hosts[index].keys.bls;
+                let attestation = Attestation::sign(&set, operator, key, task, outcome);
+                self.happens(index, Event::Signed(task, Ok(Box::new(attestation))));
+            }
             NodeAction::Ledger(LedgerWork::Answer { id, request, pending }) => {
                 let disk = &self.hosts[index].disk;
                 let response = disk.answer(&self.genesis.chain_id, request, pending);
@@ -650,6 +765,10 @@ impl Network {
             NodeAction::Notify(notice) => self.hosts[index].notices.push(notice),
             other => panic!("nothing to run here: {other:?}"),
         }
+    }
+
+    fn happens(&mut self, index: usize, event: Event) {
+        self.push(millis(1), index, What::Event(Box::new(event)));
     }
 
     fn publish(&mut self, index: usize, message: Gossip) {
@@ -782,7 +901,8 @@ impl Network {
             let (disk, node) = (&self.hosts[*index].disk, self.node(*index));
             let has = |wish: &Wish| wish.acknowledged && disk.receipts.contains_key(&wish.id);
             let view = node.ledger_view().unwrap();
-            disk.tip() == tip && view.pending == 0 && self.wishes.iter().all(has)
+            let is_done = view.pending == 0 && disk.promises.is_empty();
+            disk.tip() == tip && is_done && self.wishes.iter().all(has)
         })
     }
 

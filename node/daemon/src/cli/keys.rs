@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use lamina_certificate::{OperatorRecord, SecretKey};
@@ -33,6 +33,17 @@ pub(crate) enum Verb {
         #[arg(long)]
         insecure_light: bool,
     },
+    /// Make one more account key, in a file of its own: by it a node pays for what it does by itself (`keys.account`).
+    Account {
+        /// The file; one that's there is never overwritten.
+        #[arg(long, default_value = "purse.json")]
+        output: PathBuf,
+        #[command(flatten)]
+        passphrase: PassphraseOptions,
+        /// Encrypt quickly but weakly: for development networks only.
+        #[arg(long)]
+        insecure_light: bool,
+    },
     /// Show the public parts of the keys in a folder; needs no passphrase.
     Show {
         /// The folder with the files.
@@ -54,6 +65,19 @@ impl Verb {
                     std::fs::write(&path, serde_json::to_vec_pretty(&record)?)?;
                 }
                 show(json, &directory)
+            }
+            Self::Account { output, passphrase, insecure_light } => {
+                let passphrase = passphrase.new_one(&output)?;
+                let cost = if insecure_light { Cost::Light } else { Cost::Standard };
+                let address = new_account(&output, &passphrase, cost)?;
+                let value = json!({ "keystore": output, "account": address });
+                print(json, &value, || {
+                    fields(&[
+                        ("keystore", output.display().to_string()),
+                        ("account", address.to_string()),
+                    ])
+                });
+                Ok(())
             }
             Self::Show { directory } => show(json, &KeyDirectory::new(directory)),
         }
@@ -85,13 +109,7 @@ impl NewKeys {
         let peer = Zeroizing::new(random()?);
         let peer_key = lamina_p2p_net::peer_key(&peer);
         let bls = SecretKey::derive(&Zeroizing::new(random()?));
-        let account = loop {
-            // All but one in 2¹²⁸ random numbers are keys.
-            let bytes = Zeroizing::new(random()?);
-            if let Some(key) = AccountKey::from_bytes(&bytes) {
-                break (bytes, key.address());
-            }
-        };
+        let account = random_account()?;
         let write = |secret: Zeroizing<[u8; 32]>, kind, public: &[u8]| {
             let secret = Secret::from(secret);
             let keystore = Keystore::encrypt(&secret, kind, public, passphrase, cost)?;
@@ -106,6 +124,29 @@ impl NewKeys {
     /// What the network must know of the operator that holds these keys.
     pub(crate) fn record(&self, chain: &ChainId, stake_gwei: u64) -> OperatorRecord {
         OperatorRecord::new(chain, self.address, self.peer_key, &self.bls, stake_gwei)
+    }
+}
+
+/// Makes an account key and writes it, encrypted, to a new file.
+pub(crate) fn new_account(
+    path: &Path,
+    passphrase: &Passphrase,
+    cost: Cost,
+) -> anyhow::Result<Address> {
+    let (secret, address) = random_account()?;
+    let secret = Secret::from(secret);
+    let keystore = Keystore::encrypt(&secret, KeyKind::Account, &address.0, passphrase, cost)?;
+    keystore.write_new(path)?;
+    Ok(address)
+}
+
+fn random_account() -> anyhow::Result<(Zeroizing<[u8; 32]>, Address)> {
+    loop {
+        // All but one in 2¹²⁸ random numbers are keys.
+        let bytes = Zeroizing::new(random()?);
+        if let Some(key) = AccountKey::from_bytes(&bytes) {
+            return Ok((bytes, key.address()));
+        }
     }
 }
 

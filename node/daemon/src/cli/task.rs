@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use futures::{StreamExt as _, stream};
-use lamina_certificate::{CERTIFIED_TASK_BYTES_MAX, CertifiedTask, OperatorSet};
+use lamina_certificate::{CERTIFIED_TASK_BYTES_MAX, CertifiedTask, OperatorSet, VerifiedTask};
 use lamina_types::account::SigningContext;
 use lamina_types::{
     AccountKey, Canonical, Height, INPUT_BYTES_MAX, Input, ServiceId, TaskId, TaskRequest,
@@ -48,7 +48,8 @@ pub(crate) enum Verb {
         #[command(flatten)]
         api: ApiOptions,
     },
-    /// Check saved certificates against a genesis file; needs no network.
+    /// Check saved certificates against a genesis file; needs no network. Where only some operators serve the service, the
+    /// file has to be from after the task was recorded in the ledger.
     Verify {
         /// What `task submit` or `task show` saved.
         #[arg(required = true)]
@@ -135,11 +136,20 @@ impl Verb {
             Self::Show { task, wait, certificate, api } => {
                 let client = api.client()?;
                 let task = find(&client, &task).await?;
-                let view = client.task(&task, Duration::from_secs(wait)).await?;
+                let mut view = client.task(&task, Duration::from_secs(wait)).await?;
                 if let Some(path) = certificate {
                     let bytes = client.certificate(&task).await?;
-                    std::fs::write(&path, bytes)
+                    std::fs::write(&path, &bytes)
                         .with_context(|| format!("writing {}", path.display()))?;
+                    // By the node's own genesis file: only who has it from elsewhere knows.
+                    let genesis = client.genesis().await?;
+                    let verified =
+                        verify_bytes(&bytes, &genesis.signing_context(), &genesis.epochs()?);
+                    view["certificate_file"] = json!(path);
+                    match verified {
+                        Ok(value) => view["verified_by"] = value["by"].clone(),
+                        Err(error) => view["not_verified"] = json!(format!("{error:#}")),
+                    }
                 }
                 print(json, &view, || show_text(&view));
                 Ok(())
@@ -291,37 +301,48 @@ fn verify_one(
 ) -> anyhow::Result<Value> {
     let mut bytes = Vec::new();
     std::fs::File::open(file)?.take(CERTIFIED_TASK_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
-    let task = CertifiedTask::from_bytes(&bytes)?;
-    let certificate = &task.certificate;
-    let mut sets = epochs.iter().map(|(_, set)| set);
-    let set = sets
-        .find(|set| set.epoch() == certificate.epoch)
-        .with_context(|| format!("the genesis file has no epoch {}", certificate.epoch))?;
-    let id = task.verify(context, set)?;
+    let mut value = verify_bytes(&bytes, context, epochs)?;
+    value["file"] = json!(file);
+    Ok(value)
+}
+
+fn verify_bytes(
+    bytes: &[u8],
+    context: &SigningContext,
+    epochs: &[(Height, OperatorSet)],
+) -> anyhow::Result<Value> {
+    let task = CertifiedTask::from_bytes(bytes)?;
+    let VerifiedTask { task: id, checkpoint, signers, stake_gwei, of_gwei } =
+        task.verify(context, epochs)?;
     Ok(json!({
-        "file": file,
         "holds": true,
+        "by": if checkpoint.is_some() { "checkpoint" } else { "certificate" },
+        "checkpoint": checkpoint,
         "task": id,
         "service": task.request.request.service,
         "requester": task.request.request.requester,
         "input": task.request.request.input,
         "outcome": task.outcome,
-        "signers": certificate.signers,
-        "operators": set.size(),
-        "stake_gwei": set.stake_of(&certificate.signers),
-        "stake_total_gwei": set.stake_gwei(),
+        "signers": signers,
+        "operators": signers.set_size(),
+        "stake_gwei": stake_gwei,
+        "stake_total_gwei": of_gwei,
     }))
 }
 
 fn verified_text(file: &Path, value: &Value) -> String {
     let share = |name: &str| value[name].as_u64().unwrap_or(0) as f64;
-    let head = format!(
-        "{}: holds: {} of {} operators, {:.1}% of the stake",
-        file.display(),
+    let signed = format!(
+        "{} of {} operators, {:.1}% of the stake",
         value["signers"].as_array().map_or(0, Vec::len),
         value["operators"],
         share("stake_gwei") / share("stake_total_gwei") * 100.0
     );
+    let by = match value["checkpoint"].as_u64() {
+        Some(height) => format!("recorded in checkpoint {height}, signed by {signed}"),
+        None => signed,
+    };
+    let head = format!("{}: holds: {by}", file.display());
     let rest = fields(&[
         ("  task", plain(&value["task"])),
         ("  service", plain(&value["service"])),
@@ -344,6 +365,7 @@ fn show_text(task: &Value) -> String {
         ("price", format!("{} units", plain(&task["price"]))),
         ("latency", latency(task).unwrap_or_else(|| "-".into())),
         ("attested by", operators(&task["signers"])),
+        ("recorded", recorded(task)),
     ];
     if task["status"] == "open" {
         let total: u64 = task["outcomes"]
@@ -373,7 +395,22 @@ fn show_text(task: &Value) -> String {
     if task["dissent"] == true {
         pairs.push(("dissent", "this node's own outcome isn't the certified one".into()));
     }
+    if let Some(by) = task["verified_by"].as_str() {
+        pairs
+            .push(("saved", format!("{}, verified by the {by}", plain(&task["certificate_file"]))));
+    }
+    if let Some(error) = task["not_verified"].as_str() {
+        pairs.push(("saved", format!("{}: {error}", plain(&task["certificate_file"]))));
+    }
     fields(&pairs)
+}
+
+/// What the ledger says of a task.
+fn recorded(task: &Value) -> String {
+    match task["recorded"].as_u64() {
+        Some(height) => format!("in checkpoint {height}"),
+        None => "not in the ledger yet".to_owned(),
+    }
 }
 
 pub(crate) fn result_text(outcome: &Value) -> String {

@@ -433,6 +433,9 @@ fn log(notice: &Notice) {
             operator = operator.0,
             "an operator signed two votes in one step of the consensus"
         ),
+        Notice::CannotPay(reason) => {
+            tracing::error!(reason, "the node's account can't pay: give it some of the fee asset");
+        }
     }
 }
 

@@ -9,20 +9,26 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::JoinHandle;
 
 use anyhow::Context as _;
-use lamina_certificate::{Checkpoint, Genesis, OperatorSet, SecretKey, Signature};
+use lamina_certificate::{
+    Checkpoint, Genesis, OperatorSet, RecordProof, SecretKey, Signature, results,
+};
 use lamina_ledger::book::{self, VerifiedChange};
 use lamina_ledger::finality::{LogEntry, Signer};
 use lamina_ledger::state::operators::Sets;
-use lamina_ledger::state::{Executed, Machine, Scope, next_timer};
+use lamina_ledger::state::{Executed, Machine, Scope, next_timer, tasks};
 use lamina_ledger::{Decision, Record, StateReader as _};
 use lamina_ledger_store::{Config, Error, Order, Store};
 use lamina_node_core::{
-    Commitment, Evaluated, Event, LedgerConfig, LedgerEvent, LedgerStart, LedgerWork, Registry,
-    Restored, SnapshotPart, SnapshotProgress, genesis_checkpoint,
+    AccountSigner, Commitment, Evaluated, Event, LedgerConfig, LedgerEvent, LedgerStart,
+    LedgerWork, Registry, Restored, SnapshotPart, SnapshotProgress, genesis_checkpoint,
 };
 use lamina_p2p::{PAGE_BYTES_MAX, Request, Response};
 use lamina_p2p_net::{Handle, InboundId};
-use lamina_types::{Bytes, Canonical, ChainId, Change, Cut, Digest, Height, List, ServiceId};
+use lamina_types::account::SigningContext;
+use lamina_types::{
+    AccountKey, Address, Bytes, Canonical, ChainId, Change, Cut, Digest, Height, List, Operation,
+    ServiceId, SignedOperation, TaskId,
+};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
@@ -51,13 +57,13 @@ pub(crate) struct Ledger {
     registry: Registry,
 }
 
-/// Opens the ledger of `genesis` in `folder`, beginning it if it's new, and tells what the node goes on from.
+/// Opens the ledger of `genesis` in `folder`, beginning it if it's new, and tells what the node goes on from, but for who
+/// signs.
 pub(crate) fn open(
     folder: &Path,
     genesis: &Genesis,
     config: LedgerConfig,
     store_config: Config,
-    signer: Option<Arc<dyn Signer + Sync>>,
 ) -> anyhow::Result<(Ledger, Archive, LedgerStart)> {
     let path = folder.join("ledger.redb");
     let store = Arc::new(
@@ -82,11 +88,13 @@ pub(crate) fn open(
     let log = store.log(next)?;
     let start = LedgerStart {
         config,
-        signer,
+        signer: None,
+        account: None,
         restored: Restored::read(&reader, &registry)?,
         tip,
         changes,
         promises: store.promises()?,
+        evidence: store.evidence(usize::MAX)?,
         log: log
             .iter()
             .map(|bytes| LogEntry::from_bytes(bytes))
@@ -196,6 +204,12 @@ impl Ledger {
                     self.machine.precheck(&reader, operation, &signed, super::now())?,
                 ))
             }
+            LedgerWork::Rehearse { account, action } => {
+                let reader = self.store.reader()?;
+                let (next, result) =
+                    self.machine.rehearse(&reader, account, *action, super::now())?;
+                Some(LedgerEvent::Rehearsed { next, result })
+            }
             LedgerWork::Restore { checkpoint, part } => {
                 Some(LedgerEvent::Restored(self.restore(*checkpoint, part)?))
             }
@@ -265,6 +279,22 @@ impl Archive {
         Ok(move |service, height| {
             sets.service_set(&Scope::new(&reader), service, height).ok().flatten()
         })
+    }
+
+    /// The checkpoint that recorded a task, if one did.
+    pub(crate) fn recorded(&self, task: &TaskId) -> Result<Option<Height>, Error> {
+        let reader = self.store().reader()?;
+        Ok(tasks::recorded(&Scope::new(&reader), task)?.map(|recorded| recorded.height))
+    }
+
+    /// Proof that a task was recorded; `None` if it wasn't, or in a checkpoint before the one that this node began from.
+    pub(crate) fn record_proof(&self, task: &TaskId) -> Result<Option<RecordProof>, Error> {
+        let Some(height) = self.recorded(task)? else { return Ok(None) };
+        // Both are written with the checkpoint, and stay.
+        let store = self.store();
+        let result = results::prove(&store.outcomes(height)?, task);
+        let checkpoint = store.checkpoint(height)?.and_then(|decision| decision.checkpoint());
+        Ok(checkpoint.zip(result).map(|(checkpoint, result)| RecordProof { checkpoint, result }))
     }
 
     /// Answers a peer, away from the threads that serve.
@@ -385,5 +415,33 @@ impl Signer for LedgerSigner {
     fn ed25519(&self, message: &Digest) -> [u8; 64] {
         use ed25519_dalek::Signer as _;
         self.ed25519.sign(&message.0).to_bytes()
+    }
+}
+
+/// The account by which the node pays for what it does by itself.
+pub(crate) struct NodeAccount {
+    key: AccountKey,
+    context: SigningContext,
+}
+
+impl NodeAccount {
+    pub(crate) const fn new(key: AccountKey, context: SigningContext) -> Self {
+        Self { key, context }
+    }
+}
+
+impl std::fmt::Debug for NodeAccount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "NodeAccount({})", self.key.address())
+    }
+}
+
+impl AccountSigner for NodeAccount {
+    fn address(&self) -> Address {
+        self.key.address()
+    }
+
+    fn sign(&self, operation: Operation) -> SignedOperation {
+        operation.sign(&self.key, &self.context)
     }
 }

@@ -124,6 +124,9 @@ fn encode_ledger(
         ("ledger_proposals_refused", "Proposals that didn't hold", counts.proposals_refused),
         ("ledger_votes_equivocal", "Operators' second votes of a step", counts.votes_equivocal),
         ("ledger_votes_refused", "Votes found wrong after passing on", counts.votes_refused),
+        ("ledger_reports_made", "Operations the node signed by itself", counts.reports_made),
+        ("ledger_reports_refused", "Reports that it gave up", counts.reports_refused),
+        ("ledger_reports_dropped", "Reports it had no room for", counts.reports_dropped),
     ];
     let gauges = [
         ("ledger_height", "The last checkpoint", view.height.0),

@@ -17,9 +17,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use lamina_certificate::{GENESIS_BYTES_MAX, Genesis, OperatorSet, SecretKey};
 use lamina_components::{Cache, CacheKey, Engine};
-use lamina_keystore::{KeyDirectory, KeyKind, Passphrase};
-use lamina_node_core::Node;
-use lamina_types::{OperatorIndex, PeerKey, Timestamp};
+use lamina_keystore::{KeyDirectory, KeyKind, Keystore, Passphrase};
+use lamina_node_core::{AccountSigner, Node};
+use lamina_types::{AccountKey, OperatorIndex, PeerKey, Timestamp};
 use libp2p::Multiaddr;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
@@ -31,7 +31,7 @@ use crate::config::{Config, LogFormat};
 use blobs::Blobs;
 use driver::{Driver, Mailbox};
 use executor::Executor;
-use ledger::LedgerSigner;
+use ledger::{LedgerSigner, NodeAccount};
 use signer::{Signer, SigningStore};
 use store::Store;
 
@@ -65,8 +65,14 @@ pub(crate) async fn run(
         let signer = LedgerSigner::new(bls.clone(), &keys.peer_secret);
         Arc::new(signer) as Arc<dyn lamina_ledger::finality::Signer + Sync>
     });
-    let (ledger, archive, ledger_start) =
-        ledger::open(&config.data, &genesis, config.ledger.node(), config.ledger.store(), signer)?;
+    let account = keys.account(&config.keys)?.map(|key| {
+        let account = NodeAccount::new(key, genesis.signing_context());
+        Arc::new(account) as Arc<dyn AccountSigner + Sync>
+    });
+    let account_address = account.as_ref().map(|account| account.address());
+    let (ledger, archive, mut ledger_start) =
+        ledger::open(&config.data, &genesis, config.ledger.node(), config.ledger.store())?;
+    (ledger_start.signer, ledger_start.account) = (signer, account);
     let blobs = Blobs::open(&config.data, config.tasks.components_bytes_max)
         .with_context(|| format!("opening the components in {}", config.data.display()))?;
     check_runtime(&genesis, index)?;
@@ -163,6 +169,7 @@ pub(crate) async fn run(
     tracing::info!(
         api = %api_address,
         operator = index.map(|index| index.0),
+        account = account_address.map(|address| address.to_string()),
         peer = %lamina_p2p_net::peer_id(&keys.peer_key).map(|id| id.to_string()).unwrap_or_default(),
         chain = %set.chain(),
         "the node is up"
@@ -293,6 +300,24 @@ impl Keys {
         let mut places =
             epochs.iter().filter_map(|(_, set)| Some((set, set.index_of_peer(&self.peer_key)?)));
         places.next().map(|(set, index)| self.bls_key(set, index)).transpose()
+    }
+
+    /// The account by which the node pays for what it does by itself, if it has one.
+    fn account(&self, config: &crate::config::Keys) -> anyhow::Result<Option<AccountKey>> {
+        let Some(path) = &config.account else { return Ok(None) };
+        let keystore = Keystore::read(path)?;
+        anyhow::ensure!(
+            keystore.kind() == KeyKind::Account,
+            "{} (keys.account) holds a {} key, not an account's",
+            path.display(),
+            keystore.kind()
+        );
+        let secret = match &config.account_passphrase_file {
+            Some(file) => keystore.decrypt(&Passphrase::from_file(file)?)?,
+            None => keystore.decrypt(&self.passphrase)?,
+        };
+        let key = AccountKey::from_bytes(secret.expose());
+        key.map(Some).with_context(|| format!("{} holds no account key", path.display()))
     }
 }
 

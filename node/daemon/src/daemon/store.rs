@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use borsh::BorshDeserialize as _;
-use lamina_certificate::{CertifiedTask, OperatorSet, TaskCertificate};
+use lamina_certificate::{Backing, CertifiedTask, OperatorSet, TaskCertificate};
 use lamina_node_core::{Event, Record};
 use lamina_types::{
     Canonical, ChainId, Height, ObservationValue, Outcome, ServiceId, SignedTaskRequest, TaskId,
@@ -153,7 +153,7 @@ impl Store {
             chain.clone(),
             decode("requests", request.value().1)?,
             decode("outcomes", outcome.value())?,
-            decode("certificates", certificate.value().1)?,
+            Backing::Certificate(Box::new(decode("certificates", certificate.value().1)?)),
         )))
     }
 

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, MissedTickBehavior, sleep};
 
-use crate::cli::keys::NewKeys;
+use crate::cli::keys::{self, NewKeys};
 use crate::cli::operation::{self, OperationSigner};
 use crate::cli::service::upload_blobs;
 use crate::cli::task::Submitter;
@@ -228,10 +228,12 @@ impl Network {
         let (mut nodes, mut records, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
         for index in 0..operators {
             let folder = folder.join(format!("operator-{index}"));
-            let keys = KeyDirectory::new(folder.join("keys"));
-            let keys = NewKeys::generate(&keys, &passphrase, Cost::Light)?;
-            let record = keys.record(&chain, 32_000_000_000);
-            addresses.push(record.address);
+            let directory = KeyDirectory::new(folder.join("keys"));
+            let new = NewKeys::generate(&directory, &passphrase, Cost::Light)?;
+            let record = new.record(&chain, 32_000_000_000);
+            // Beside the operator's account, which people use, one of the node's own.
+            let purse = keys::new_account(&folder.join("purse.json"), &passphrase, Cost::Light)?;
+            addresses.extend([record.address, purse]);
             records.push(record);
             nodes.push(Node { folder, process: None, endpoints: None });
         }
@@ -389,7 +391,11 @@ impl Node {
     fn start(&mut self, bootstrap: &[libp2p::Multiaddr]) -> anyhow::Result<()> {
         let config = json!({
             "genesis": "../genesis.json",
-            "keys": { "directory": "keys", "passphrase_file": "../passphrase" },
+            "keys": {
+                "directory": "keys",
+                "passphrase_file": "../passphrase",
+                "account": "purse.json",
+            },
             "p2p": {
                 "listen": ["/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0"],
                 "bootstrap": bootstrap,

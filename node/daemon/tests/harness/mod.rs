@@ -77,6 +77,8 @@ pub struct Network {
 
 pub struct Node {
     pub folder: PathBuf,
+    /// The account in `purse.json`, which the node has if its configuration says so.
+    pub purse: String,
     process: Option<Child>,
     api: String,
     /// Where it listens: the system's choice at its first start, and the same ever after, as operators have it.
@@ -87,7 +89,7 @@ pub struct Node {
 pub struct LedgerPlan {
     /// Time between two checkpoints, in milliseconds.
     pub interval_ms: u64,
-    /// Who has a thousand ether, beside the nodes' accounts.
+    /// Who has a thousand ether, beside the operators' accounts and the nodes' purses.
     pub accounts: Vec<Address>,
 }
 
@@ -102,11 +104,12 @@ impl LedgerPlan {
         let of_node = |node: &Node| {
             let record = fs::read_to_string(node.folder.join("record.json")).unwrap();
             let record: Value = serde_json::from_str(&record).unwrap();
-            record["address"].clone()
+            [record["address"].clone(), json!(node.purse)]
         };
         let deposit = |account: Value| json!({ "account": account, "asset": "ether", "amount": "1000000000000000000000" });
         let others = self.accounts.iter().map(|account| json!(account));
-        let deposits: Vec<Value> = nodes.iter().map(of_node).chain(others).map(deposit).collect();
+        let deposits: Vec<Value> =
+            nodes.iter().flat_map(of_node).chain(others).map(deposit).collect();
         let fees = json!({ "asset": "ether", "base": "1000000000", "per_byte": "1000000" });
         json!({
             "interval_ms": self.interval_ms,
@@ -172,12 +175,23 @@ impl Network {
                 "--record",
                 &record,
             ]);
+            let purse = text(&node.join("purse.json"));
+            let purse = value(&[
+                "keys",
+                "account",
+                "--insecure-light",
+                "--output",
+                &purse,
+                "--passphrase-file",
+                &passphrase,
+            ]);
+            let purse = purse["account"].as_str().unwrap().to_owned();
             if index < operators {
                 arguments.extend(["--operator".to_owned(), record]);
             }
             let listen = ["/ip4/127.0.0.1/udp/0/quic-v1", "/ip4/127.0.0.1/tcp/0"];
             let listen = listen.map(str::to_owned).into();
-            nodes.push(Node { folder: node, process: None, api: String::new(), listen });
+            nodes.push(Node { folder: node, purse, process: None, api: String::new(), listen });
         }
         let ledger = folder.path().join("ledger.json");
         fs::write(&ledger, plan.section(&nodes).to_string()).unwrap();

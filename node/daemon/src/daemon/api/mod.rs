@@ -14,15 +14,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use futures::{Stream, StreamExt as _};
-use lamina_certificate::Genesis;
+use lamina_certificate::{Backing, CertifiedTask, Genesis};
 use lamina_node_core::{
     Command, CommandError, Notice, ObservationView, OperatorView, Reply, ServiceView, TaskStatus,
     TaskView,
 };
 use lamina_p2p_net::Handle;
 use lamina_types::{
-    BLOB_BYTES_MAX, COMPONENT_BYTES_MAX, Canonical, Digest, OperatorIndex, PeerKey, ServiceId,
-    SignedTaskRequest, TaskId,
+    BLOB_BYTES_MAX, COMPONENT_BYTES_MAX, Canonical, Digest, Height, OperatorIndex, PeerKey,
+    ServiceId, SignedTaskRequest, TaskId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -259,11 +259,20 @@ struct ShowTask {
     wait_ms: u64,
 }
 
+/// A task, with what the ledger says of it.
+#[derive(Serialize)]
+struct ShownTask {
+    #[serde(flatten)]
+    task: TaskView,
+    /// The checkpoint in which it was recorded.
+    recorded: Option<Height>,
+}
+
 async fn show_task(
     State(shared): Context,
     Path(id): Path<TaskId>,
     Query(options): Query<ShowTask>,
-) -> Result<Json<TaskView>, Error> {
+) -> Result<Json<ShownTask>, Error> {
     let mut notices = shared.mailbox.notices();
     let ends = tokio::time::Instant::now() + Duration::from_millis(options.wait_ms).min(WAIT_MAX);
     loop {
@@ -275,7 +284,11 @@ async fn show_task(
         };
         let complete = task.status != TaskStatus::Open && task.outcome.is_some();
         if complete || tokio::time::Instant::now() >= ends {
-            return Ok(Json(task));
+            let recorded = tokio::task::spawn_blocking(move || shared.ledger.recorded(&id))
+                .await
+                .map_err(|_| Stopped)?
+                .map_err(|e| Error::internal(e.to_string()))?;
+            return Ok(Json(ShownTask { task, recorded }));
         }
         // Whatever happens to this task, or a second later: an outcome that's fetched isn't announced.
         let _ = tokio::time::timeout_at(
@@ -303,28 +316,45 @@ async fn task_observations(
     Ok(Json(task.observations))
 }
 
-/// The [`lamina_certificate::CertifiedTask`], as `lamina task verify` reads it.
+/// The [`CertifiedTask`], as `lamina task verify` reads it: with the certificate if all operators serve the service, else
+/// with the checkpoint in which it was recorded, once it is.
 async fn task_certificate(
     State(shared): Context,
     Path(id): Path<TaskId>,
 ) -> Result<Response, Error> {
-    let certified = shared.mailbox.query(move |node| node.certified_task(&id)).await?;
-    let certified = match certified {
-        Some(certified) => Some(certified),
-        None => {
-            let read = move || shared.store.certified_task(&shared.genesis.chain_id, &id);
-            tokio::task::spawn_blocking(read)
-                .await
-                .map_err(|_| Stopped)?
-                .map_err(|e| Error::internal(e.to_string()))?
+    let known = shared.mailbox.query(move |node| node.certified_task(&id)).await?;
+    let read = move || -> anyhow::Result<Option<CertifiedTask>> {
+        let stored = || shared.store.certified_task(&shared.genesis.chain_id, &id);
+        let certified = known.map_or_else(stored, |known| Ok(Some(known)))?;
+        let Some(mut certified) = certified else { return Ok(None) };
+        if !is_of_all(&certified, &shared.genesis)
+            && let Some(proof) = shared.ledger.record_proof(&id)?
+        {
+            certified.backing = Backing::Record(Box::new(proof));
         }
+        Ok(Some(certified))
     };
+    let certified = tokio::task::spawn_blocking(read)
+        .await
+        .map_err(|_| Stopped)?
+        .map_err(|e| Error::internal(format!("{e:#}")))?;
     match certified {
         Some(certified) => {
             let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
             Ok((kind, certified.to_bytes()).into_response())
         }
         None => Err(Error::not_found(format!("task {id} has no certificate here"))),
+    }
+}
+
+/// Whether the certificate is of all operators of its epoch, whom the genesis file names.
+fn is_of_all(certified: &CertifiedTask, genesis: &Genesis) -> bool {
+    match &certified.backing {
+        Backing::Certificate(certificate) => {
+            let count = usize::from(certificate.signers.set_size());
+            genesis.operator_count(certificate.epoch) == Some(count)
+        }
+        Backing::Record(_) => false,
     }
 }
 
@@ -380,7 +410,8 @@ fn about(notice: &Notice) -> Option<TaskId> {
         | Notice::Checkpoint(..)
         | Notice::SnapshotRestored(_)
         | Notice::ChangeEquivocation(_)
-        | Notice::VoteEquivocation(_) => None,
+        | Notice::VoteEquivocation(_)
+        | Notice::CannotPay(_) => None,
         Notice::TaskAccepted(id)
         | Notice::TaskCertified(id, _)
         | Notice::TaskExpired(id)
@@ -405,6 +436,7 @@ const fn kind(notice: &Notice) -> &'static str {
         Notice::SnapshotRestored(_) => "snapshot_restored",
         Notice::ChangeEquivocation(_) => "change_equivocation",
         Notice::VoteEquivocation(_) => "vote_equivocation",
+        Notice::CannotPay(_) => "cannot_pay",
     }
 }
 
@@ -430,6 +462,7 @@ fn describe(notice: &Notice) -> String {
         Notice::SnapshotRestored(height) => json!({ "height": height }),
         Notice::ChangeEquivocation(author) => json!({ "peer_key": author }),
         Notice::VoteEquivocation(operator) => json!({ "operator": operator }),
+        Notice::CannotPay(reason) => json!({ "reason": reason }),
     }
     .to_string()
 }
