@@ -109,7 +109,7 @@ interface ICheckpoints is IEpochs {
     /// @notice After a freeze: names the header, one of those kept, by which holders leave. Restricted.
     function resolve(uint64 height, bytes32 header) external;
 
-    /// @notice Gives ether for refunds.
+    /// @notice Gives ether for refunds. There's no way back: what's left when anchors end stays.
     function fund() external payable;
 
     /// @notice Sends the caller's refunds to `to`.

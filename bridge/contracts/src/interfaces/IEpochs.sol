@@ -72,7 +72,7 @@ interface IEpochs {
     error UnknownMember(uint256 member);
 
     /// @notice Takes the stakes of the next `count` registrations; begins a snapshot if there's none in the making, or
-    /// the one in the making has grown too old.
+    /// the one in the making has grown too old. A new one first packs the keys that wait, of one chunk at most.
     function extend(uint256 count) external;
 
     /// @notice Completes the snapshot.

@@ -34,7 +34,7 @@ library BLS12381 {
     uint256 private constant PAIR_BYTES = 384;
 
     /// @dev Gas limits: four times the prices of EIP-2537 and EIP-7883.
-    uint256 internal constant G1_ADD_GAS = 4 * 375;
+    uint256 private constant G1_ADD_GAS = 4 * 375;
     uint256 private constant MODEXP_GAS = 4 * 500;
     uint256 private constant G2_ADD_GAS = 4 * 600;
     uint256 private constant PAIRING_GAS = 4 * 37_700;

@@ -39,6 +39,10 @@ library OperatorSets {
     /// @notice Keys in a chunk.
     uint256 internal constant CHUNK_KEYS = 255;
 
+    /// @dev The precompile that adds points of G1, and its gas limit, as in {BLS12381}.
+    uint256 private constant G1_ADD = 0x0b;
+    uint256 private constant G1_ADD_GAS = 4 * 375;
+
     /// @notice Checks that more than two thirds of the set's stake signed `message`; reverts with an error of
     /// {ICertificateErrors} otherwise.
     function checkQuorum(
@@ -154,9 +158,9 @@ library OperatorSets {
         loadKey(points, chunk, position);
         bool added;
         assembly ("memory-safe") {
-            added := and(eq(returndatasize(), 0x80), staticcall(1500, 0x0b, points, 0x100, points, 0x80))
+            added := and(eq(returndatasize(), 0x80), staticcall(G1_ADD_GAS, G1_ADD, points, 0x100, points, 0x80))
         }
-        if (!added) revert ICertificateErrors.PrecompileFailed(0x0b);
+        if (!added) revert ICertificateErrors.PrecompileFailed(G1_ADD);
     }
 
     /// @notice Puts a chunk's key at `position`, padded, into the second of two points.
@@ -226,7 +230,7 @@ library OperatorSets {
         for (uint256 i = 0; i < absent.length; ++i) {
             _addWord(absent[i], head + HEAD_BYTES + 256 * MEMBER_BYTES * i, sums);
         }
-        if (sums.failed) revert ICertificateErrors.PrecompileFailed(0x0b);
+        if (sums.failed) revert ICertificateErrors.PrecompileFailed(G1_ADD);
         bytes32[8] memory points = sums.points;
         absentGwei = sums.stakeGwei;
         assembly ("memory-safe") {
@@ -257,7 +261,9 @@ library OperatorSets {
                 extcodecopy(chunk, add(points, 0x90), add(1, mul(sub(entry, first), KEY_BYTES)), KEY_BYTES)
                 mcopy(add(points, 0xd0), add(points, 0xc0), 0x30)
                 mstore(add(points, 0xc0), shr(128, shl(128, mload(add(points, 0xc0)))))
-                if iszero(and(eq(returndatasize(), 0x80), staticcall(1500, 0x0b, points, 0x100, points, 0x80))) {
+                if iszero(
+                    and(eq(returndatasize(), 0x80), staticcall(G1_ADD_GAS, G1_ADD, points, 0x100, points, 0x80))
+                ) {
                     mstore(add(sums, 0x80), 1)
                     word := 0
                 }

@@ -48,6 +48,9 @@ abstract contract Scheme {
 
 /// @dev m of n ECDSA signatures: of each present operator one, in the set's order, compact (EIP-2098).
 contract EcdsaScheme is Scheme {
+    /// @dev Where the members from the 500th on stand: a data contract holds 877.
+    address private _second;
+
     /// @dev Members: account (20 bytes), stake (8).
     constructor(address[] memory accounts, uint64 stakeGwei) {
         bytes memory members = new bytes(28 * accounts.length + 32);
@@ -57,13 +60,9 @@ contract EcdsaScheme is Scheme {
                 mstore(add(add(members, 0x20), mul(28, i)), or(shl(96, account), shl(32, stakeGwei)))
             }
         }
-        // The longest code holds 877 members: half of the stake's bytes would be saved first.
         (data, size) = (_split(members, accounts.length), uint16(accounts.length));
         totalGwei = uint64(stakeGwei * accounts.length);
     }
-
-    /// @dev The first data contract; the second one, if any, is kept beside it.
-    address private _second;
 
     function _split(bytes memory members, uint256 count) private returns (address first) {
         uint256 half = 500;
@@ -120,7 +119,7 @@ contract Bn254Scheme is Scheme {
     uint256 private constant P = 21888242871839275222246405745257275088696311157297823662689037894645226208583;
     uint256 private constant R = 21888242871839275222246405745257275088548364400416034343698204186575808495617;
 
-    address private _second;
+    address[] private _chunks;
 
     /// @dev Keys (64 bytes) in chunks, stakes (8 bytes) after the sum of all keys.
     constructor(uint256 count, uint64 stakeGwei) {
@@ -151,8 +150,6 @@ contract Bn254Scheme is Scheme {
             _chunks.push(DataContract.write(chunk));
         }
     }
-
-    address[] private _chunks;
 
     /// @param key The sum of the present keys in G2 (EIP-197: imaginary parts first).
     function submit(
