@@ -1,13 +1,13 @@
 //! The loop that drives the node's core: each branch makes one event, one `match` carries out actions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use lamina_node_core::{
     Action, Command, CommandError, Event, Execution, LedgerWork, Node, Notice, Reply,
 };
-use lamina_p2p::{BAN, Response};
+use lamina_p2p::{BAN, Response, Topic};
 use lamina_p2p_net::{
     DeliveryId, Event as NetworkEvent, Handle, HandleError, InboundId, RequestError,
 };
@@ -26,6 +26,8 @@ const MAILBOX_MAX: usize = 256;
 const NOTICES_MAX: usize = 1024;
 /// Events that are handled before the node is polled: enough to batch signatures, few enough to stay responsive.
 const BATCH_MAX: usize = 64;
+/// Bytes of gossip that wait because they take long to verify. Beyond, they're handled at once, and everything else waits.
+const BULK_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How often peers' addresses are written, if they changed.
 const ADDRESSES_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -110,6 +112,37 @@ pub(crate) struct Driver {
     pub(crate) ledger: Archive,
     pub(crate) ledger_work: mpsc::Sender<LedgerWork>,
     pub(crate) waiting: Waiting,
+    pub(crate) bulk: Bulk,
+}
+
+/// Gossip that takes long to verify: changes of books with hundreds of signatures each. It waits until there's nothing else
+/// to do, so that votes and timeouts are never late because many write at once.
+#[derive(Debug, Default)]
+pub(crate) struct Bulk {
+    events: VecDeque<Event>,
+    bytes: usize,
+}
+
+impl Bulk {
+    /// Keeps an event for later, unless it isn't one of these.
+    fn put_aside(&mut self, event: Event) -> Option<Event> {
+        match &event {
+            Event::Gossip { topic: Topic::Changes | Topic::Operations, bytes, .. } => {
+                self.bytes += bytes.len();
+                self.events.push_back(event);
+                None
+            }
+            _ => Some(event),
+        }
+    }
+
+    fn take(&mut self) -> Option<Event> {
+        let event = self.events.pop_front()?;
+        if let Event::Gossip { bytes, .. } = &event {
+            self.bytes -= bytes.len();
+        }
+        Some(event)
+    }
 }
 
 /// What the driver keeps between events.
@@ -142,6 +175,7 @@ impl Driver {
             }
             let deadline = self.node.next_deadline().unwrap_or_else(now);
             let wait = deadline.since(now()).min(ADDRESSES_INTERVAL);
+            let wait = if self.bulk.events.is_empty() { wait } else { Duration::ZERO };
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -154,6 +188,7 @@ impl Driver {
                 () = tokio::time::sleep(wait) => self.node.handle(now(), Event::Tick),
             }
             self.handle_waiting();
+            self.handle_bulk();
             self.write_addresses().await;
         }
     }
@@ -166,6 +201,16 @@ impl Driver {
             } else if let Ok(event) = self.network_events.try_recv() {
                 self.handle_network(event);
             } else {
+                return;
+            }
+        }
+    }
+
+    /// Handles one event of those that take long, and more if there are too many.
+    fn handle_bulk(&mut self) {
+        while let Some(event) = self.bulk.take() {
+            self.node.handle(now(), event);
+            if self.bulk.bytes <= BULK_BYTES_MAX {
                 return;
             }
         }
@@ -222,7 +267,9 @@ impl Driver {
             }
             NetworkEvent::Offence { peer, offence } => Event::Offence(peer, offence),
         };
-        self.node.handle(now(), event);
+        if let Some(event) = self.bulk.put_aside(event) {
+            self.node.handle(now(), event);
+        }
     }
 
     /// Carries out what the node wants; false when it can't go on.

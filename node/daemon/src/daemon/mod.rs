@@ -146,6 +146,7 @@ pub(crate) async fn run(
         ledger: archive.clone(),
         ledger_work,
         waiting: driver::Waiting::default(),
+        bulk: driver::Bulk::default(),
     };
 
     let listener = tokio::net::TcpListener::bind(config.api.listen).await.with_context(|| {
