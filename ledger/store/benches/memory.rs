@@ -93,7 +93,7 @@ fn run(what: &str, folder: &Path, count: u64) -> String {
 }
 
 fn fill(folder: &Path, count: u64) {
-    let plan = Plan::new(count);
+    let plan = Plan::new(count + MORE * BATCH);
     let ledger = plan.open(folder);
     advance(&ledger, 1, &[plan.register()]);
     let firsts = (0..count).step_by(usize::try_from(BATCH).unwrap());
@@ -161,6 +161,7 @@ struct Plan {
 }
 
 impl Plan {
+    /// Of a network in which so many commitments can be made.
     fn new(commitments: u64) -> Self {
         let chain_id: ChainId = "lamina-bench-1".parse().unwrap();
         let operator = Address([1; 20]);
