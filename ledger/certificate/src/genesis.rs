@@ -1,8 +1,10 @@
+use std::num::NonZeroU64;
+
 use lamina_types::account::SigningContext;
 use lamina_types::{Address, Amount, Asset, ChainId, EpochNumber, Height, Runtime, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::operator_set::{Error as OperatorSetError, OperatorRecord, OperatorSet};
+use crate::operator_set::{Error as OperatorSetError, NO_REGISTRAR, OperatorRecord, OperatorSet};
 
 /// Longest genesis file, in bytes: 10,000 operators take about 6 MB.
 pub const GENESIS_BYTES_MAX: u64 = 8 * 1024 * 1024;
@@ -15,6 +17,9 @@ pub struct Genesis {
     pub chain_id: ChainId,
     /// The Ethereum chain (EIP-155) that accounts sign for.
     pub ethereum_chain_id: u64,
+    /// Lamina's contracts on that chain, if the network has any: its ledger credits then what's deposited there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ethereum: Option<EthereumGenesis>,
     /// The rules by which all operators run components.
     pub runtime: Runtime,
     /// The operators of epoch 0.
@@ -24,7 +29,46 @@ pub struct Genesis {
     pub ledger: LedgerGenesis,
 }
 
-/// What the ledger begins with, and what stands for Ethereum while none is connected.
+/// What of Ethereum belongs to the network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EthereumGenesis {
+    /// The contracts.
+    pub contracts: EthereumContracts,
+    /// The first block to read: the one that created the contracts, or an earlier one.
+    pub start: u64,
+    /// Checkpoints name blocks whose number is a multiple of this, so that each node knows the hash of every block that
+    /// another one may name.
+    pub stride: NonZeroU64,
+    /// The first epoch that the contracts snapshot.
+    pub first_epoch: EpochNumber,
+}
+
+/// Where Lamina's contracts are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EthereumContracts {
+    /// Operators and their keys.
+    pub registrar: Address,
+    /// Epochs and anchors.
+    pub checkpoints: Address,
+    /// Deposits and claims.
+    pub vault: Address,
+    /// Task requests and results.
+    pub tasks: Address,
+    /// Slashing.
+    pub slasher: Address,
+}
+
+impl EthereumContracts {
+    /// All of them.
+    #[must_use]
+    pub const fn all(&self) -> [Address; 5] {
+        [self.registrar, self.checkpoints, self.vault, self.tasks, self.slasher]
+    }
+}
+
+/// What the ledger begins with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LedgerGenesis {
@@ -102,7 +146,7 @@ impl Genesis {
     /// # Errors
     /// [`Error`] names the operator that doesn't hold.
     pub fn operator_set(&self) -> Result<OperatorSet, Error> {
-        Ok(OperatorSet::new(self.chain_id.clone(), EpochNumber(0), &self.operators)?)
+        self.set_of(EpochNumber(0), &self.operators)
     }
 
     /// The operator sets of all epochs, each with the first checkpoint that it signs, ascending. Checks keys and proofs.
@@ -116,10 +160,20 @@ impl Genesis {
             if start.height <= (*before).max(Height(1)) {
                 return Err(Error::EpochOrder { epoch, height: start.height });
             }
-            let set = OperatorSet::new(self.chain_id.clone(), epoch, &start.operators)?;
-            epochs.push((start.height, set));
+            epochs.push((start.height, self.set_of(epoch, &start.operators)?));
         }
         Ok(epochs)
+    }
+
+    fn set_of(&self, epoch: EpochNumber, records: &[OperatorRecord]) -> Result<OperatorSet, Error> {
+        let (chain, registrar) = (self.chain_id.clone(), self.registrar());
+        Ok(OperatorSet::for_registrar(chain, &registrar, epoch, records)?)
+    }
+
+    /// The contract that operators' proofs of possession are bound to; [`NO_REGISTRAR`] without one.
+    #[must_use]
+    pub fn registrar(&self) -> Address {
+        self.ethereum.as_ref().map_or(NO_REGISTRAR, |ethereum| ethereum.contracts.registrar)
     }
 
     /// How many operators an epoch has, as far as it's known.

@@ -38,15 +38,15 @@ pub use certified_task::{
 pub use checkpoint::{Checkpoint, CheckpointCertificate};
 pub use evidence::{Error as EvidenceError, Evidence, OffenceKind, ProposedHeader, SignedTwice};
 pub use genesis::{
-    Deposit, EpochStart, Error as GenesisError, FeeSchedule, GENESIS_BYTES_MAX, Genesis,
-    LedgerGenesis,
+    Deposit, EpochStart, Error as GenesisError, EthereumContracts, EthereumGenesis, FeeSchedule,
+    GENESIS_BYTES_MAX, Genesis, LedgerGenesis,
 };
 pub use observation::{
     Error as ObservationSetError, MEMBERS_MAX, Member, Members, Observation, ObservationSet,
     VerifiedObservation, VerifiedObservationSet,
 };
 pub use operator_set::{
-    CONSENSUS_OPERATORS_MAX, Error as OperatorSetError, OPERATORS_MAX, Operator, OperatorRecord,
-    OperatorSet,
+    CONSENSUS_OPERATORS_MAX, Error as OperatorSetError, NO_REGISTRAR, OPERATORS_MAX, Operator,
+    OperatorRecord, OperatorSet,
 };
 pub use peer::verify_peer_signature;

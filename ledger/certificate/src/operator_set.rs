@@ -31,7 +31,7 @@ pub struct OperatorRecord {
 }
 
 impl OperatorRecord {
-    /// The record of an operator whose keys come from a genesis file.
+    /// The record of an operator whose keys come from a genesis file that names no registrar.
     #[must_use]
     pub fn new(
         chain: &ChainId,
@@ -40,8 +40,21 @@ impl OperatorRecord {
         bls: &SecretKey,
         stake_gwei: u64,
     ) -> Self {
+        Self::for_registrar(chain, &NO_REGISTRAR, address, peer_key, bls, stake_gwei)
+    }
+
+    /// The record of an operator whose keys a registrar knows, on Ethereum.
+    #[must_use]
+    pub fn for_registrar(
+        chain: &ChainId,
+        registrar: &Address,
+        address: Address,
+        peer_key: PeerKey,
+        bls: &SecretKey,
+        stake_gwei: u64,
+    ) -> Self {
         let key = bls.public_key().to_bytes();
-        let message = signing::proof_of_possession(chain, &address, &NO_CONTRACT, &key);
+        let message = signing::proof_of_possession(chain, &address, registrar, &key);
         let proof = bls.sign(&message);
         Self {
             address,
@@ -52,18 +65,19 @@ impl OperatorRecord {
         }
     }
 
-    fn check(&self, chain: &ChainId, index: OperatorIndex) -> Result<Operator, Error> {
+    fn check(
+        &self,
+        chain: &ChainId,
+        registrar: &Address,
+        index: OperatorIndex,
+    ) -> Result<Operator, Error> {
         if self.stake_gwei == 0 {
             return Err(Error::NoStake { index });
         }
         let bls = PublicKey::from_bytes(&self.bls_public_key.0)
             .map_err(|_| Error::InvalidKey { index })?;
-        let message = signing::proof_of_possession(
-            chain,
-            &self.address,
-            &NO_CONTRACT,
-            &self.bls_public_key.0,
-        );
+        let key = &self.bls_public_key.0;
+        let message = signing::proof_of_possession(chain, &self.address, registrar, key);
         match Signature::from_bytes(&self.proof_of_possession.0) {
             Ok(proof) if bls.verifies(&message, &proof) => Ok(Operator {
                 address: self.address,
@@ -76,8 +90,8 @@ impl OperatorRecord {
     }
 }
 
-/// The registrar of operators that come from a genesis file.
-const NO_CONTRACT: Address = Address([0; 20]);
+/// In the place of a registrar where Ethereum has none.
+pub const NO_REGISTRAR: Address = Address([0; 20]);
 
 /// Fixed bytes that are written as `0x…` in JSON and TOML.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +138,7 @@ pub struct OperatorSet {
 }
 
 impl OperatorSet {
-    /// Checks all records; takes about a millisecond each.
+    /// Checks all records, made for no registrar; takes about a millisecond each.
     ///
     /// # Errors
     /// The first record that doesn't hold, see [`Error`].
@@ -133,11 +147,25 @@ impl OperatorSet {
         epoch: EpochNumber,
         records: &[OperatorRecord],
     ) -> Result<Self, Error> {
+        Self::for_registrar(chain, &NO_REGISTRAR, epoch, records)
+    }
+
+    /// The same of records that were made for this registrar.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn for_registrar(
+        chain: ChainId,
+        registrar: &Address,
+        epoch: EpochNumber,
+        records: &[OperatorRecord],
+    ) -> Result<Self, Error> {
         if records.is_empty() || records.len() > OPERATORS_MAX {
             return Err(Error::Size { count: records.len() });
         }
-        let check =
-            |(index, record): (u16, &OperatorRecord)| record.check(&chain, OperatorIndex(index));
+        let check = |(index, record): (u16, &OperatorRecord)| {
+            record.check(&chain, registrar, OperatorIndex(index))
+        };
         let operators = (0..).zip(records).map(check).collect::<Result<Vec<_>, _>>()?;
         Self::of_operators(chain, epoch, operators)
     }
@@ -389,6 +417,22 @@ mod tests {
         thief.proof_of_possession = victim.proof_of_possession;
         let error = set_of(&[victim, thief]).unwrap_err();
         assert_eq!(error, Error::NoPossession { index: OperatorIndex(1) });
+    }
+
+    #[test]
+    fn a_record_holds_for_its_registrar_alone() {
+        let (registrar, other) = (Address([8; 20]), Address([9; 20]));
+        let (bls, address) = (SecretKey::derive(&[1; 32]), Address([1; 20]));
+        let record =
+            OperatorRecord::for_registrar(&chain(), &registrar, address, PeerKey([1; 32]), &bls, 1);
+        let set = |registrar: &Address| {
+            let records = std::slice::from_ref(&record);
+            OperatorSet::for_registrar(chain(), registrar, EpochNumber(0), records)
+        };
+        assert!(set(&registrar).is_ok());
+        let error = Error::NoPossession { index: OperatorIndex(0) };
+        assert_eq!(set(&other).unwrap_err(), error);
+        assert_eq!(set(&NO_REGISTRAR).unwrap_err(), error);
     }
 
     #[test]

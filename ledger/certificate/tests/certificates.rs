@@ -4,9 +4,9 @@
 
 use lamina_certificate::{
     Attestation, Backing, CertificateError, CertifiedTask, CertifiedTaskError, Checkpoint,
-    CheckpointCertificate, EpochStart, Genesis, OperatorRecord, OperatorSet, RecordProof,
-    SecretKey, Signature, SignerBitmap, TaskCertificate, VerifiedAttestation, VerifiedTask,
-    VerifiedTaskCertificate, results, verify_attestations,
+    CheckpointCertificate, EpochStart, EthereumGenesis, Genesis, OperatorRecord, OperatorSet,
+    RecordProof, SecretKey, Signature, SignerBitmap, TaskCertificate, VerifiedAttestation,
+    VerifiedTask, VerifiedTaskCertificate, results, verify_attestations,
 };
 use lamina_types::{
     AccountKey, Address, Canonical, CheckpointHeader, Digest, EpochNumber, EthereumBlock, HeaderId,
@@ -37,6 +37,7 @@ impl Network {
         let genesis = Genesis {
             chain_id,
             ethereum_chain_id: 31337,
+            ethereum: None,
             runtime: lamina_types::testing::runtime(),
             operators: records,
             ledger: lamina_certificate::LedgerGenesis::default(),
@@ -140,6 +141,27 @@ fn three_of_four_certify() {
     let certificate = network.certify(&[0, 2, 3], TASK, OUTCOME).unwrap();
     assert!(certificate.clone().verify(&network.set).is_ok());
     assert_eq!(TaskCertificate::from_bytes(&certificate.to_bytes()), Ok(certificate));
+}
+
+#[test]
+fn a_genesis_file_names_ethereum_or_is_as_it_was() {
+    let mut genesis = Network::new(1).genesis;
+    let text = serde_json::to_string(&genesis).unwrap();
+    assert!(!text.contains("contracts"));
+    assert_eq!(serde_json::from_str::<Genesis>(&text).unwrap(), genesis);
+    let section = |stride: u64| {
+        let zero = Address([0; 20]);
+        let contracts = ["registrar", "checkpoints", "vault", "tasks", "slasher"];
+        let contracts: serde_json::Map<_, _> =
+            contracts.map(|name| (name.to_owned(), serde_json::json!(zero))).into_iter().collect();
+        serde_json::json!({
+            "contracts": contracts, "start": 1, "stride": stride, "first_epoch": 1
+        })
+    };
+    genesis.ethereum = Some(serde_json::from_value(section(32)).unwrap());
+    let text = serde_json::to_string(&genesis).unwrap();
+    assert_eq!(serde_json::from_str::<Genesis>(&text).unwrap(), genesis);
+    assert!(serde_json::from_value::<EthereumGenesis>(section(0)).is_err());
 }
 
 #[test]

@@ -173,6 +173,7 @@ impl Plan {
         let genesis = Genesis {
             chain_id,
             ethereum_chain_id: 31337,
+            ethereum: None,
             runtime: Runtime { engine: Text::default(), rules: Digest::default() },
             operators: vec![record],
             ledger: LedgerGenesis { deposits, ..LedgerGenesis::default() },

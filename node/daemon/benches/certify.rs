@@ -183,6 +183,7 @@ fn operators() -> (OperatorSet, Vec<SecretKey>) {
     let genesis = Genesis {
         chain_id,
         ethereum_chain_id: 31337,
+        ethereum: None,
         runtime: lamina_components::runtime(),
         operators,
         ledger: lamina_certificate::LedgerGenesis::default(),

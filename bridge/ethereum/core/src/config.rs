@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use lamina_types::{Address, ChainId};
+use lamina_certificate::EthereumContracts as Contracts;
+use lamina_types::ChainId;
 
 /// What to follow, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,27 +23,4 @@ pub struct Config {
     pub agreement: usize,
     /// Time between two looks at the finalised block while nothing is new.
     pub poll: Duration,
-}
-
-/// Where Lamina's contracts are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Contracts {
-    /// Operators and their keys.
-    pub registrar: Address,
-    /// Epochs and anchors.
-    pub checkpoints: Address,
-    /// Deposits and claims.
-    pub vault: Address,
-    /// Task requests and results.
-    pub tasks: Address,
-    /// Slashing.
-    pub slasher: Address,
-}
-
-impl Contracts {
-    /// All of them.
-    #[must_use]
-    pub const fn all(&self) -> [Address; 5] {
-        [self.registrar, self.checkpoints, self.vault, self.tasks, self.slasher]
-    }
 }

@@ -22,11 +22,12 @@ pub mod points;
 mod query;
 mod submitter;
 
-pub use config::{Config, Contracts};
+pub use config::Config;
 pub use cursor::{Cursor, REGISTRATIONS_MAX, Registered};
 pub use decode::Lie;
 pub use fact::{Deposit, Fact, FinalBlock, Registration, Snapshot};
 pub use follower::{Action, Event, Follower, Notice, Output};
+pub use lamina_certificate::EthereumContracts as Contracts;
 pub use query::{Answer, EndpointIndex, Failure, LOGS_MAX, Log, Query, RequestId};
 pub use submitter::{
     Fees, JOBS_MAX, Job, JobId, Probe, SubmitAction, SubmitAnswer, SubmitConfig, SubmitEvent,

@@ -15,8 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use lamina_certificate::{
-    Genesis, OPERATORS_MAX, OffenceKind, Operator, OperatorSet, PublicKey, Signature, SignerBitmap,
-    verify_peer_signature,
+    Genesis, NO_REGISTRAR, OPERATORS_MAX, OffenceKind, Operator, OperatorSet, PublicKey, Signature,
+    SignerBitmap, verify_peer_signature,
 };
 use lamina_types::{
     Action, Address, Bytes, ChainId, Digest, EpochNumber, Height, OperationId, OperatorIndex,
@@ -135,6 +135,9 @@ impl Module for Operators {
     fn genesis(&self, scope: &mut Scope<'_>, genesis: &Genesis) -> Result<(), Stop> {
         let epochs = genesis.epochs().map_err(|e| Refusal::invalid(&e.to_string()))?;
         scope.write(CHAIN.to_vec(), &genesis.chain_id);
+        if let Some(ethereum) = &genesis.ethereum {
+            scope.write(REGISTRAR.to_vec(), &ethereum.contracts.registrar);
+        }
         for (first, set) in &epochs {
             put_set(scope, *first, set);
         }
@@ -185,7 +188,8 @@ fn register(
             return Err(Refusal::exists("key").into());
         }
     }
-    check_possession(&env.context.chain, &account, keys)?;
+    let registrar = scope.read(REGISTRAR)?.unwrap_or(NO_REGISTRAR);
+    check_possession(&env.context.chain, &account, &registrar, keys)?;
     put_keys(scope, account, &new);
     Ok(())
 }
@@ -194,6 +198,7 @@ fn register(
 fn check_possession(
     chain: &ChainId,
     account: &Address,
+    registrar: &Address,
     keys: &OperatorKeys,
 ) -> Result<(), Refusal> {
     let bls: Option<[u8; 48]> = keys.bls_public_key.as_slice().try_into().ok();
@@ -206,15 +211,12 @@ fn check_possession(
     if !verify_peer_signature(&keys.peer_key, &message, &peer) {
         return Err(Refusal::invalid("the node key's proof of possession doesn't hold"));
     }
-    let message = signing::proof_of_possession(chain, account, &NO_CONTRACT, &bls);
+    let message = signing::proof_of_possession(chain, account, registrar, &bls);
     match (PublicKey::from_bytes(&bls), Signature::from_bytes(&proof)) {
         (Ok(key), Ok(proof)) if key.verifies(&message, &proof) => Ok(()),
         _ => Err(Refusal::invalid("the BLS key's proof of possession doesn't hold")),
     }
 }
-
-/// Nobody but the ledger registers these keys.
-const NO_CONTRACT: Address = Address([0; 20]);
 
 fn choose(
     scope: &mut Scope<'_>,
@@ -599,6 +601,8 @@ fn bytes(key: &[u8; 48]) -> Bytes<48> {
 }
 
 const CHAIN: &[u8] = b"operators/chain";
+/// The contract that proofs of possession are bound to; absent without one.
+const REGISTRAR: &[u8] = b"operators/registrar";
 const SETS: &[u8] = b"operators/sets/";
 const STARTS: &[u8] = b"operators/starts/";
 const CHOICES: &[u8] = b"operators/serving/";

@@ -145,6 +145,7 @@ pub(crate) fn genesis(fees: FeeSchedule) -> Genesis {
     Genesis {
         chain_id: "lamina-test-1".parse().unwrap(),
         ethereum_chain_id: 31_337,
+        ethereum: None,
         runtime: lamina_types::testing::runtime(),
         operators: Vec::new(),
         ledger: LedgerGenesis {

@@ -160,6 +160,7 @@ pub(crate) fn genesis() -> Genesis {
     Genesis {
         chain_id: chain(),
         ethereum_chain_id: 31337,
+        ethereum: None,
         runtime: Runtime { engine: Text::default(), rules: Digest::default() },
         operators: [1, 2, 3, 4].map(operator).to_vec(),
         ledger: LedgerGenesis { epochs: vec![second], ..LedgerGenesis::default() },
@@ -168,6 +169,10 @@ pub(crate) fn genesis() -> Genesis {
 
 impl Network {
     pub(crate) fn new() -> Self {
+        Self::of(&genesis())
+    }
+
+    pub(crate) fn of(genesis: &Genesis) -> Self {
         let (credits, slashed, sets) = (Arc::default(), Arc::default(), Arc::<Sets>::default());
         let participation = Box::new(Credited(Arc::clone(&credits)));
         let slashing = Box::new(Slashed(Arc::clone(&slashed)));
@@ -178,12 +183,11 @@ impl Network {
             Box::new(Tasks::new(participation, Arc::clone(&sets))),
             Box::new(Evidence::new(slashing, sets)),
         ];
-        let genesis = genesis();
         let context = genesis.signing_context();
         let memory = Memory::default();
         let mut scope = Scope::new(&memory);
         for module in &modules {
-            module.genesis(&mut scope, &genesis).unwrap();
+            module.genesis(&mut scope, genesis).unwrap();
         }
         scope.accept();
         let writes = scope.into_writes();

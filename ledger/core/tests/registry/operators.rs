@@ -1,6 +1,7 @@
 use std::sync::Arc;
 
 use ed25519_dalek::Signer as _;
+use lamina_certificate::{EthereumContracts, EthereumGenesis, NO_REGISTRAR, OperatorRecord};
 use lamina_ledger::state::operators::{
     self, Operators, SERVICE_SET_HEIGHTS_MAX, SWITCHES_MAX, Sets,
 };
@@ -15,10 +16,13 @@ use crate::network::{
 
 /// Keys of `seed` with proofs that they are the account's.
 fn keys(seed: u8, account: Address) -> OperatorKeys {
+    keys_for(&NO_REGISTRAR, seed, account)
+}
+
+fn keys_for(registrar: &Address, seed: u8, account: Address) -> OperatorKeys {
     let bls_key = bls(seed).public_key().to_bytes();
-    let contract = Address([0; 20]);
     let proof =
-        bls(seed).sign(&signing::proof_of_possession(&chain(), &account, &contract, &bls_key));
+        bls(seed).sign(&signing::proof_of_possession(&chain(), &account, registrar, &bls_key));
     let peer_key = peer_key(seed);
     let peer_signature =
         peer(seed).sign(&signing::peer_possession(&chain(), &account, &peer_key).0);
@@ -134,6 +138,34 @@ fn keys_without_possession_are_refused() {
     keys_.proof_of_possession = Bytes::default();
     assert!(register(&mut network, address(7), keys_).is_err());
     assert_eq!(operators::registered(&network.scope(), address(7)).unwrap(), None);
+}
+
+#[test]
+fn keys_are_registered_for_the_registrar_on_ethereum_if_there_is_one() {
+    let registrar = Address([9; 20]);
+    let mut genesis = genesis();
+    genesis.ledger.epochs.clear();
+    genesis.operators = vec![OperatorRecord::for_registrar(
+        &chain(),
+        &registrar,
+        address(1),
+        peer_key(1),
+        &bls(1),
+        1,
+    )];
+    let zero = Address([0; 20]);
+    let (checkpoints, vault, tasks, slasher) = (zero, zero, zero, zero);
+    genesis.ethereum = Some(EthereumGenesis {
+        contracts: EthereumContracts { registrar, checkpoints, vault, tasks, slasher },
+        start: 1,
+        stride: 32.try_into().unwrap(),
+        first_epoch: EpochNumber(1),
+    });
+    let mut network = Network::of(&genesis);
+    let elsewhere = register(&mut network, address(7), keys(7, address(7)));
+    assert_eq!(reason(elsewhere), "the BLS key's proof of possession doesn't hold");
+    let keys = keys_for(&registrar, 7, address(7));
+    assert_eq!(register(&mut network, address(7), keys), Ok(()));
 }
 
 #[test]

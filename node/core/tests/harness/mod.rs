@@ -174,6 +174,7 @@ impl Network {
         let genesis = Genesis {
             chain_id,
             ethereum_chain_id: 31337,
+            ethereum: None,
             runtime: lamina_types::testing::runtime(),
             operators: records,
             ledger: lamina_certificate::LedgerGenesis::default(),

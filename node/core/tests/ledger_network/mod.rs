@@ -264,6 +264,7 @@ fn genesis(plan: &Plan) -> Genesis {
     };
     Genesis {
         ethereum_chain_id: 1,
+        ethereum: None,
         runtime: lamina_types::testing::runtime(),
         operators: plan.operators.iter().map(record).collect(),
         ledger: LedgerGenesis {

@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use lamina_certificate::{Genesis, LedgerGenesis, OperatorRecord};
 use lamina_types::{ChainId, Timestamp};
+use serde::de::DeserializeOwned;
 
 use super::output::{fields, print, table};
 use crate::daemon::{now, read_genesis};
@@ -21,6 +22,11 @@ pub(crate) enum Verb {
         /// An operator's record; once for each, in the order that the set will have.
         #[arg(long = "operator", value_name = "FILE", required = true)]
         operators: Vec<PathBuf>,
+        /// Lamina's contracts on that chain, as JSON: `contracts` with the addresses of `registrar`, `checkpoints`,
+        /// `vault`, `tasks` and `slasher`; `start`, the first block to read; `stride`, checkpoints name every so-many-th
+        /// block; `first_epoch`, the contracts' first one. Records must be made for this registrar.
+        #[arg(long, value_name = "FILE")]
+        ethereum: Option<PathBuf>,
         /// What the ledger begins with, as JSON: time, intervals, fees, deposits. By default it begins now, with
         /// nothing in it and without fees.
         #[arg(long, value_name = "FILE")]
@@ -40,27 +46,25 @@ pub(crate) enum Verb {
 impl Verb {
     pub(crate) fn run(self, json: bool) -> anyhow::Result<()> {
         match self {
-            Self::New { chain_id, ethereum_chain_id, operators, ledger, output } => {
-                let mut ledger = match ledger {
-                    Some(path) => read_ledger(&path)?,
+            Self::New { chain_id, ethereum_chain_id, operators, ethereum, ledger, output } => {
+                let mut ledger: LedgerGenesis = match ledger {
+                    Some(path) => read(&path, "a ledger's beginning")?,
                     None => LedgerGenesis::default(),
                 };
+                let ethereum = ethereum
+                    .map(|path| read(&path, "what Ethereum has of a network"))
+                    .transpose()?;
                 if ledger.time == Timestamp(0) {
                     ledger.time = now();
                 }
                 let operators = operators
                     .iter()
-                    .map(|path| {
-                        let shown = path.display();
-                        let text = std::fs::read_to_string(path)
-                            .with_context(|| format!("reading {shown}"))?;
-                        serde_json::from_str::<OperatorRecord>(&text)
-                            .with_context(|| format!("{shown} isn't an operator's record"))
-                    })
+                    .map(|path| read::<OperatorRecord>(path, "an operator's record"))
                     .collect::<anyhow::Result<_>>()?;
                 let genesis = Genesis {
                     chain_id,
                     ethereum_chain_id,
+                    ethereum,
                     runtime: lamina_components::runtime(),
                     operators,
                     ledger,
@@ -80,10 +84,10 @@ impl Verb {
     }
 }
 
-fn read_ledger(path: &Path) -> anyhow::Result<LedgerGenesis> {
+fn read<T: DeserializeOwned>(path: &Path, what: &str) -> anyhow::Result<T> {
     let shown = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("reading {shown}"))?;
-    serde_json::from_str(&text).with_context(|| format!("{shown} isn't a ledger's beginning"))
+    serde_json::from_str(&text).with_context(|| format!("{shown} isn't {what}"))
 }
 
 fn show(json: bool, genesis: &Genesis) -> anyhow::Result<()> {

@@ -1,7 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use lamina_certificate::{OperatorRecord, SecretKey};
+use lamina_certificate::{NO_REGISTRAR, OperatorRecord, SecretKey};
 use lamina_keystore::{Cost, KeyDirectory, KeyKind, Keystore, Passphrase, Secret};
 use lamina_types::{AccountKey, Address, ChainId, PeerKey};
 use serde_json::json;
@@ -26,6 +26,9 @@ pub(crate) enum Verb {
         /// The network that the record is for.
         #[arg(long)]
         chain_id: Option<ChainId>,
+        /// The contract on Ethereum that registers the network's operators, if it has one: the record holds for it alone.
+        #[arg(long, value_name = "ADDRESS", requires = "record")]
+        registrar: Option<Address>,
         /// The operator's stake in the record, in gwei.
         #[arg(long, default_value_t = 32_000_000_000)]
         stake_gwei: u64,
@@ -55,13 +58,22 @@ pub(crate) enum Verb {
 impl Verb {
     pub(crate) fn run(self, json: bool) -> anyhow::Result<()> {
         match self {
-            Self::New { directory, passphrase, record, chain_id, stake_gwei, insecure_light } => {
+            Self::New {
+                directory,
+                passphrase,
+                record,
+                chain_id,
+                registrar,
+                stake_gwei,
+                insecure_light,
+            } => {
                 let passphrase = passphrase.new_one(&directory)?;
                 let cost = if insecure_light { Cost::Light } else { Cost::Standard };
                 let directory = KeyDirectory::new(directory);
                 let keys = NewKeys::generate(&directory, &passphrase, cost)?;
                 if let (Some(path), Some(chain)) = (record, chain_id) {
-                    let record = keys.record(&chain, stake_gwei);
+                    let registrar = registrar.unwrap_or(NO_REGISTRAR);
+                    let record = keys.record(&chain, &registrar, stake_gwei);
                     std::fs::write(&path, serde_json::to_vec_pretty(&record)?)?;
                 }
                 show(json, &directory)
@@ -122,8 +134,14 @@ impl NewKeys {
     }
 
     /// What the network must know of the operator that holds these keys.
-    pub(crate) fn record(&self, chain: &ChainId, stake_gwei: u64) -> OperatorRecord {
-        OperatorRecord::new(chain, self.address, self.peer_key, &self.bls, stake_gwei)
+    pub(crate) fn record(
+        &self,
+        chain: &ChainId,
+        registrar: &Address,
+        stake_gwei: u64,
+    ) -> OperatorRecord {
+        let (address, peer_key) = (self.address, self.peer_key);
+        OperatorRecord::for_registrar(chain, registrar, address, peer_key, &self.bls, stake_gwei)
     }
 }
 

@@ -350,6 +350,7 @@ mod tests {
             Genesis {
                 chain_id,
                 ethereum_chain_id: 1,
+                ethereum: None,
                 runtime: lamina_components::runtime(),
                 operators,
                 ledger: lamina_certificate::LedgerGenesis::default(),

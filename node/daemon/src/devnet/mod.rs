@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use futures::future::join_all;
-use lamina_certificate::{Deposit, FeeSchedule, Genesis, LedgerGenesis};
+use lamina_certificate::{Deposit, FeeSchedule, Genesis, LedgerGenesis, NO_REGISTRAR};
 use lamina_components::ManifestSource;
 use lamina_keystore::{Cost, KeyDirectory, KeyKind, Passphrase};
 use lamina_types::{AccountKey, Action, Address, Amount, Asset, ChainId, Input, ServiceId};
@@ -230,7 +230,7 @@ impl Network {
             let folder = folder.join(format!("operator-{index}"));
             let directory = KeyDirectory::new(folder.join("keys"));
             let new = NewKeys::generate(&directory, &passphrase, Cost::Light)?;
-            let record = new.record(&chain, 32_000_000_000);
+            let record = new.record(&chain, &NO_REGISTRAR, 32_000_000_000);
             // Beside the operator's account, which people use, one of the node's own.
             let purse = keys::new_account(&folder.join("purse.json"), &passphrase, Cost::Light)?;
             addresses.extend([record.address, purse]);
@@ -244,6 +244,7 @@ impl Network {
         let genesis = Genesis {
             chain_id: chain,
             ethereum_chain_id: ETHEREUM_CHAIN,
+            ethereum: None,
             runtime: lamina_components::runtime(),
             operators: records,
             ledger: ledger_genesis(addresses),
