@@ -10,6 +10,7 @@ use common::{
 use lamina_certificate::FeeSchedule;
 use lamina_ledger::StateReader;
 use lamina_ledger::state::bank::Holder;
+use lamina_ledger::state::claims::Credit;
 use lamina_ledger::state::{
     CURRENT_KEY, CheckpointInput, Current, Machine, Refusal, TIMERS_MAX, next_timer,
 };
@@ -40,6 +41,27 @@ fn genesis_that_gives_more_than_there_can_be_is_an_error() {
     genesis.ledger.deposits[0].amount = Amount(u128::MAX);
     let machine = Machine::new(genesis.signing_context(), FEES, modules());
     assert!(machine.genesis(&MemoryState::default(), &genesis).is_err());
+}
+
+#[test]
+fn deposits_are_credited_once_and_can_be_spent_in_their_checkpoint() {
+    let mut network = Network::new();
+    let account = common::address(0);
+    let deposit = |id: u8, amount: u128| {
+        (Digest([id; 32]), Credit { account, asset: Asset::Ether, amount: Amount(amount) })
+    };
+    let spend = network.sign(0, 0, give(2, 500));
+    let fee = network.fee(&spend);
+    let mut input = network.input(std::slice::from_ref(&spend));
+    // One more than there can be of an asset is left out, and keeps nobody from theirs.
+    input.deposits = vec![deposit(1, fee), deposit(2, u128::MAX), deposit(3, 700), deposit(1, 9)];
+    let executed = network.execute(&input);
+    assert_eq!(receipt(&executed, network.id(&spend)).refusal, None);
+    assert_eq!(network.balance(0), 200);
+    let mut again = network.input(&[]);
+    again.deposits = vec![deposit(3, 700)];
+    network.execute(&again);
+    assert_eq!(network.balance(0), 200);
 }
 
 #[test]

@@ -63,6 +63,7 @@ impl Solo {
             time,
             epoch: EpochNumber(0),
             ethereum: EthereumBlock::default(),
+            deposits: Vec::new(),
             operations: operations.iter().map(with_id).collect(),
             system: Writes::default(),
         };

@@ -30,8 +30,8 @@ pub use event::{
     ServiceVersion, Signer,
 };
 pub use ledger::{
-    AccountSigner, Commitment, Evaluated, LedgerConfig, LedgerEvent, LedgerMetrics, LedgerStart,
-    LedgerView, LedgerWork, Registry, Restored, SnapshotPart, SnapshotProgress, Tip,
+    AccountSigner, Commitment, EthereumStride, Evaluated, LedgerConfig, LedgerEvent, LedgerMetrics,
+    LedgerStart, LedgerView, LedgerWork, Registry, Restored, SnapshotPart, SnapshotProgress, Tip,
     genesis_checkpoint,
 };
 pub use metrics::Metrics;

@@ -1,10 +1,10 @@
 //! The state machine: what a checkpoint's operations come to.
 //!
-//! A checkpoint begins with its modules' beginnings and the timers that are due; then come its operations, in an order that
-//! nobody chooses: places are sorted by SHA-256 of the previous header's identifier and the operation's, and an account's
-//! operations take its places by sequence number. The fee is reserved before anything is done. An operation that can't pay
-//! changes nothing; one that's refused later costs its fee and its number. Each gets a receipt, but for those that wait for
-//! the one before them.
+//! A checkpoint begins with its modules' beginnings, deposits from Ethereum and the timers that are due; then come its
+//! operations, in an order that nobody chooses: places are sorted by SHA-256 of the previous header's identifier and the
+//! operation's, and an account's operations take its places by sequence number. The fee is reserved before anything is done.
+//! An operation that can't pay changes nothing; one that's refused later costs its fee and its number. Each gets a receipt,
+//! but for those that wait for the one before them.
 //!
 //! An operation can come again in a later checkpoint, and then gets another receipt. It says what became of it by now, except
 //! that "sequence used" says nothing new of an operation that has one: its own use may be meant.
@@ -24,6 +24,7 @@ use lamina_types::{
 
 use super::accounts::{self, Submitted};
 use super::bank::{self, Holder};
+use super::claims::{self, Credit};
 use super::scope::TIMERS;
 use super::{Env, Executed, Module, Origin, Receipt, Refusal, Scope, Stop, Writes, results, tree};
 use crate::{StateReader, StorageError};
@@ -52,6 +53,9 @@ pub struct CheckpointInput {
     pub epoch: EpochNumber,
     /// The finalised block of Ethereum that it names.
     pub ethereum: EthereumBlock,
+    /// What came in on Ethereum with the blocks after the one that the header before names, up to this one's: each deposit's
+    /// identifier, and what it's credited as. In Ethereum's order.
+    pub deposits: Vec<(Digest, Credit)>,
     /// What is new in its cut, with verified signatures and their identifiers. Order and repetitions don't matter.
     pub operations: Vec<(OperationId, SignedOperation)>,
     /// What the ledger keeps of itself ([`crate::system`]).
@@ -123,6 +127,7 @@ impl Machine {
         let mut run = Run::new(self, reader, &current);
         run.scope.put(checkpoint.system.clone());
         run.begin(&current)?;
+        run.credit(&checkpoint.deposits)?;
         run.timers()?;
         for submitted in in_order(&checkpoint.previous, &checkpoint.operations) {
             run.submit(submitted)?;
@@ -273,6 +278,15 @@ impl<'a> Run<'a> {
         for module in &self.machine.modules {
             module.begin(&mut self.scope, &self.env)?;
             self.scope.accept();
+        }
+        Ok(())
+    }
+
+    /// Credits deposits. One that would make more of an asset than there can be is left out: nobody could hold it.
+    fn credit(&mut self, deposits: &[(Digest, Credit)]) -> Result<(), StorageError> {
+        for (id, Credit { account, asset, amount }) in deposits {
+            let done = claims::credit_deposit(&mut self.scope, *account, *asset, *amount, id);
+            let _ = self.settle(done)?;
         }
         Ok(())
     }

@@ -60,6 +60,7 @@ impl Network {
             time: self.time + Duration::from_secs(1),
             epoch: EpochNumber(0),
             ethereum: EthereumBlock::default(),
+            deposits: Vec::new(),
             operations: operations.iter().map(named).collect(),
             system: Writes::new(),
         }

@@ -8,11 +8,12 @@ use lamina_ledger::state::{CheckpointInput, Executed, Receipt};
 use lamina_ledger::system::{self, FinalVolume};
 use lamina_ledger::{FinalChange, Finalised};
 use lamina_types::{
-    CheckpointHeader, Cut, Digest, HeaderId, Height, OperationId, SignedOperation, Timestamp,
-    VolumeId,
+    CheckpointHeader, Cut, Digest, EthereumBlock, HeaderId, Height, OperationId, SignedOperation,
+    Timestamp, VolumeId,
 };
 
 use super::consensus::wire;
+use super::ethereum::Named;
 use super::{Ledger, LedgerAction, LedgerWork, Tip};
 use crate::Notice;
 
@@ -164,6 +165,7 @@ impl Ledger {
             time: header.time,
             epoch: header.epoch,
             ethereum: header.ethereum,
+            deposits: self.ethereum.deposits_to(&header.ethereum),
             operations,
             system,
         };
@@ -232,6 +234,11 @@ impl Ledger {
             return;
         }
         let (header, cut) = (decision.checkpoint.header.clone(), decision.cut.clone());
+        match self.ethereum.judge(&self.tip.header.ethereum, &header.ethereum) {
+            Named::Right => {}
+            Named::Missing => return,
+            Named::Wrong => return self.halt_at_block(&header.ethereum),
+        }
         match self.books.check(&cut) {
             Ok(_) => {
                 if let Some(decision) = &mut self.decision {
@@ -299,6 +306,7 @@ impl Ledger {
         self.history.append(&id);
         let height = header.height;
         self.tip = Tip { header, id };
+        self.ethereum.forget_to(&self.tip.header.ethereum);
         self.forget_final(receipts, &decision.held);
         self.reports_final(receipts);
         for evaluation in std::mem::take(&mut self.evaluations).into_keys() {
@@ -361,6 +369,15 @@ impl Ledger {
                 self.decision = Some(Decision::new(checkpoint, cut, true));
             }
         }
+    }
+
+    /// What this node was told of Ethereum isn't what a quorum was told.
+    pub(super) fn halt_at_block(&mut self, block: &EthereumBlock) {
+        self.halt(&format!(
+            "the network's checkpoints and this node's endpoints don't agree on block {} of Ethereum: configure other \
+             endpoints under `ethereum`, then delete ethereum.redb and restart",
+            block.number
+        ));
     }
 
     pub(super) fn halt(&mut self, reason: &str) {

@@ -7,11 +7,12 @@ use lamina_ledger::finality::{
 };
 use lamina_p2p::{ChangeRef, Gossip, Offence, Second, Verdict};
 use lamina_types::{
-    Bytes, Canonical, CheckpointHeader, Cut, EpochNumber, HeaderId, Height, OperatorIndex, PeerKey,
-    Timestamp,
+    Bytes, Canonical, CheckpointHeader, Cut, EpochNumber, EthereumBlock, HeaderId, Height,
+    OperatorIndex, PeerKey, Timestamp,
 };
 
 use super::apply::{Decision, Purpose};
+use super::ethereum::Named;
 use super::{Ledger, LedgerAction};
 use crate::Notice;
 
@@ -85,7 +86,7 @@ pub(super) const fn wire(name: &lamina_ledger::book::ChangeRef) -> ChangeRef {
     ChangeRef { volume: name.volume, author: name.author, number: name.number, change: name.change }
 }
 
-/// A proposal whose changes aren't all here.
+/// A proposal whose changes, or whose block of Ethereum, aren't all here.
 #[derive(Debug)]
 pub(crate) struct Judgement {
     value: Value,
@@ -150,10 +151,11 @@ impl Ledger {
         let last = self.tip.header.time;
         let soon = last + self.interval;
         let idle = last + self.idle_interval.max(self.interval);
+        let due = [self.next_timer, self.ethereum.due()].into_iter().flatten().min();
         if self.called || self.books.has_pending() || !self.log.is_empty() {
             return Some(soon);
         }
-        Some(self.next_timer.map_or(idle, |timer| timer.max(soon).min(idle)))
+        Some(due.map_or(idle, |due| due.max(soon).min(idle)))
     }
 
     pub(super) fn start_if_due(&mut self) {
@@ -226,13 +228,14 @@ impl Ledger {
         } else if !self.is_evaluating() {
             let cut = self.books.propose(self.pace.operations_max());
             let time = self.now.max(self.tip.header.time + self.interval);
-            let header = self.draft(&cut, time);
+            let ethereum = self.ethereum.latest(self.now, &self.tip.header.ethereum);
+            let header = self.draft(&cut, time, ethereum);
             self.evaluate(header, cut, Purpose::Propose);
         }
     }
 
     /// The header of the checkpoint after the tip, but for what its operations come to.
-    fn draft(&self, cut: &Cut, time: Timestamp) -> CheckpointHeader {
+    fn draft(&self, cut: &Cut, time: Timestamp, ethereum: EthereumBlock) -> CheckpointHeader {
         let height = Height(self.tip.header.height.0 + 1);
         CheckpointHeader {
             epoch: self.epochs.number(height),
@@ -243,7 +246,7 @@ impl Ledger {
             state: self.tip.header.state,
             claims: self.tip.header.claims,
             results: self.tip.header.results,
-            ethereum: self.tip.header.ethereum,
+            ethereum,
             time,
             operators: self.epochs.root(height),
             next_operators: self.epochs.root(Height(height.0 + 1)),
@@ -265,26 +268,40 @@ impl Ledger {
         self.judge_again(id);
     }
 
-    /// What can be told of a proposal without its changes.
+    /// What can be told of a proposal without its changes and its block of Ethereum.
     fn is_plausible(&self, value: &Value) -> bool {
         let Value { header, cut } = value;
         let time = header.time;
-        let mut expected = self.draft(cut, time);
+        let mut expected = self.draft(cut, time, header.ethereum);
         expected.state = header.state;
         expected.claims = header.claims;
         expected.results = header.results;
         let last = self.tip.header.time;
         let in_time = time >= last + self.interval && time <= self.now + self.config.drift_max;
-        let idle = time >= last + self.idle_interval;
-        let timer = self.next_timer.is_some_and(|at| at <= time);
-        let has_reason = !cut.books.as_slice().is_empty() || idle || timer;
-        *header == expected && in_time && has_reason
+        *header == expected && in_time
     }
 
-    /// Evaluates a proposal if all its changes are here; asks for those that aren't.
+    /// Whether there's a reason for this checkpoint; its block of Ethereum is known.
+    fn has_reason(&self, value: &Value) -> bool {
+        let Value { header, cut } = value;
+        let idle = header.time >= self.tip.header.time + self.idle_interval;
+        let timer = self.next_timer.is_some_and(|at| at <= header.time);
+        let came_in = self.ethereum.is_reason(&header.ethereum);
+        !cut.books.as_slice().is_empty() || idle || timer || came_in
+    }
+
+    /// Evaluates a proposal if its block of Ethereum and all its changes are here; asks for changes that aren't.
     pub(super) fn judge_again(&mut self, id: HeaderId) {
         let Some(Judgement { value, proposer }) = self.judgements.get(&id) else { return };
         let (value, proposer) = (value.clone(), *proposer);
+        match self.ethereum.judge(&self.tip.header.ethereum, &value.header.ethereum) {
+            Named::Right if self.has_reason(&value) => {}
+            Named::Missing => return,
+            Named::Right | Named::Wrong => {
+                self.judgements.remove(&id);
+                return self.judged(id, false);
+            }
+        }
         match self.books.check(&value.cut) {
             Ok(_) => {
                 self.judgements.remove(&id);
@@ -317,8 +334,8 @@ impl Ledger {
         }
     }
 
-    /// Changes came: what waits for them goes on.
-    pub(super) fn changes_came(&mut self) {
+    /// Changes or blocks of Ethereum came: what waits for them goes on.
+    pub(super) fn go_on(&mut self) {
         let waiting: Vec<HeaderId> = self.judgements.keys().copied().collect();
         for id in waiting {
             self.judge_again(id);

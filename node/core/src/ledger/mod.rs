@@ -13,6 +13,7 @@
 mod apply;
 mod consensus;
 mod epochs;
+mod ethereum;
 mod outbox;
 mod pace;
 mod registry;
@@ -44,6 +45,7 @@ use crate::{CheckpointView, CommandError, Notice, Reply};
 use apply::{Decision, Evaluation};
 use consensus::Judgement;
 use epochs::Epochs;
+use ethereum::Ethereum;
 use outbox::Outbox;
 use pace::Pace;
 use reports::Reports;
@@ -51,6 +53,7 @@ use submit::Submitter;
 use sync::Peer;
 
 pub use apply::{Commitment, Evaluated};
+pub use ethereum::EthereumStride;
 pub use registry::Registry;
 pub use reports::AccountSigner;
 pub use start::{LedgerStart, Restored, genesis_checkpoint};
@@ -80,6 +83,8 @@ pub struct LedgerConfig {
     pub report_step: Duration,
     /// Most operations that this node signs by itself in a minute. Beyond, its reports wait.
     pub reports_per_minute_max: usize,
+    /// How long this node knows a block of Ethereum before it proposes it: others should know it by then, or they'd wait.
+    pub ethereum_settling: Duration,
 }
 
 impl Default for LedgerConfig {
@@ -94,6 +99,7 @@ impl Default for LedgerConfig {
             snapshot_distance: 500,
             report_step: Duration::from_secs(3),
             reports_per_minute_max: 60,
+            ethereum_settling: Duration::from_secs(5),
         }
     }
 }
@@ -119,6 +125,7 @@ pub(crate) struct Ledger {
     /// What this node signs with, if it's an operator of any epoch.
     signer: Option<Arc<dyn Signer + Sync>>,
     epochs: Epochs,
+    ethereum: Ethereum,
     /// Time between two checkpoints with and without anything to finalise.
     interval: Duration,
     idle_interval: Duration,
@@ -305,6 +312,8 @@ pub enum LedgerEvent {
     },
     /// A [`LedgerWork::Restore`] is done.
     Restored(SnapshotProgress),
+    /// Ethereum's finalised chain went on: in its order, without gaps, told again from the tip's block on after each start.
+    Ethereum(Vec<EthereumStride>),
 }
 
 impl Ledger {
@@ -347,6 +356,7 @@ impl Ledger {
             LedgerEvent::Prechecked(id, result) => self.prechecked(id, result),
             LedgerEvent::Rehearsed { next, result } => self.rehearsed(next, result),
             LedgerEvent::Restored(progress) => self.restored(progress),
+            LedgerEvent::Ethereum(strides) => self.followed(strides),
         }
     }
 
@@ -359,6 +369,14 @@ impl Ledger {
         }
         for action in self.outbox.stored(id) {
             self.act(action);
+        }
+    }
+
+    /// Ethereum went on: what waits for its blocks goes on, too.
+    fn followed(&mut self, strides: Vec<EthereumStride>) {
+        match self.ethereum.take(self.now, &self.tip.header.ethereum, strides) {
+            Ok(()) => self.go_on(),
+            Err(block) => self.halt_at_block(&block),
         }
     }
 

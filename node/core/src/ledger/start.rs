@@ -20,6 +20,7 @@ use rand_core::SeedableRng as _;
 
 use super::apply::history_nodes;
 use super::epochs::Epochs;
+use super::ethereum::Ethereum;
 use super::outbox::Outbox;
 use super::pace::Pace;
 use super::reports::Reports;
@@ -148,6 +149,10 @@ impl Ledger {
             books: Books::new(Limits::default(), writer, BTreeSet::new()),
             interval: Duration::from_millis(genesis.ledger.interval_ms),
             idle_interval: Duration::from_millis(genesis.ledger.idle_interval_ms),
+            ethereum: Ethereum::new(
+                genesis.ethereum.as_ref().map(|ethereum| ethereum.stride),
+                config.ethereum_settling,
+            ),
             config,
             context,
             key,
@@ -203,6 +208,7 @@ impl Ledger {
         self.history = history;
         self.next_timer = restored.next_timer;
         self.tip = tip;
+        self.ethereum.forget_to(&self.tip.header.ethereum);
         self.set_authors();
         for (book, FinalVolume { volume, lanes }) in restored.volumes {
             self.books.restore(VolumeId { book, volume }, lanes, Vec::new());

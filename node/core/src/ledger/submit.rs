@@ -226,7 +226,7 @@ impl Ledger {
                     self.to_carry.remove(id);
                 }
                 self.store(vec![Record::Change(id, Box::new(stored))]);
-                self.changes_came();
+                self.go_on();
                 Ok(Verdict::Accept)
             }
             Inserted::Known => Ok(Verdict::Ignore),
@@ -245,7 +245,7 @@ impl Ledger {
                 self.keep_evidence(&evidence);
                 self.keep_in_memory(id);
                 self.act(LedgerAction::Notify(Notice::ChangeEquivocation(stored.author)));
-                self.changes_came();
+                self.go_on();
                 Ok(Verdict::Accept)
             }
             Inserted::Refused(_) => {

@@ -106,7 +106,7 @@ impl Ledger {
         self.asked.clear();
         self.ask(peer, LedgerQuestion::Status);
         self.repeat_promises();
-        self.changes_came();
+        self.go_on();
         self.catch_up();
     }
 
@@ -365,7 +365,7 @@ impl Ledger {
                 return self.act(LedgerAction::Charge(from, offence));
             }
         }
-        self.changes_came();
+        self.go_on();
     }
 
     /// Asks for changes that a cut names: of its proposer, and of somebody else.

@@ -70,6 +70,12 @@ impl Node {
         self.ledger.as_ref().map_or(next, |ledger| ledger.next_sequence(account, next))
     }
 
+    /// Whether the ledger takes more of Ethereum's chain for now: otherwise the shell waits with it.
+    #[must_use]
+    pub fn takes_ethereum(&self) -> bool {
+        self.ledger.as_ref().is_some_and(|ledger| ledger.ethereum.has_room())
+    }
+
     /// Counters of the ledger.
     #[must_use]
     pub fn ledger_metrics(&self) -> Option<&super::LedgerMetrics> {

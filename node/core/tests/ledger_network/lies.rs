@@ -42,6 +42,10 @@ pub enum Flaw {
     Epoch,
     Empty,
     Claims,
+    /// A block of Ethereum that nobody else will ever see.
+    Block,
+    /// A block of Ethereum with another hash.
+    BlockHash,
 }
 
 impl Network {
@@ -143,6 +147,14 @@ impl Network {
             Flaw::History => header.history = Digest([7; 32]),
             Flaw::Past => header.time.0 -= 30_000_000,
             Flaw::Future => header.time.0 += 30_000_000,
+            Flaw::Block => {
+                header.ethereum.number += 1_000 * super::STRIDE;
+                header.ethereum.hash = Digest([7; 32]);
+            }
+            Flaw::BlockHash => {
+                header.ethereum.number = header.ethereum.number.max(super::STRIDE);
+                header.ethereum.hash = Digest([7; 32]);
+            }
             Flaw::Epoch => header.epoch = EpochNumber(1),
             Flaw::Empty => {
                 proposal.value.cut = Cut::default();

@@ -18,20 +18,21 @@ use std::time::Duration;
 
 use ed25519_dalek::{Signer as _, SigningKey};
 use lamina_certificate::{
-    Attestation, Deposit, EpochStart, FeeSchedule, Genesis, LedgerGenesis, OperatorRecord,
-    SecretKey, Signature,
+    Attestation, Deposit, EpochStart, EthereumContracts, EthereumGenesis, FeeSchedule, Genesis,
+    LedgerGenesis, OperatorRecord, SecretKey, Signature,
 };
 use lamina_ledger::finality::Signer;
+use lamina_ledger::state::claims::Credit;
 use lamina_node_core::{
-    AccountSigner, Action as NodeAction, Command, CommandError, Config, Event, LedgerConfig,
-    LedgerEvent, LedgerWork, Node, Notice, Reply,
+    AccountSigner, Action as NodeAction, Command, CommandError, Config, EthereumStride, Event,
+    LedgerConfig, LedgerEvent, LedgerWork, Node, Notice, Reply,
 };
 use lamina_p2p::{Gossip, Request, Response, Topic, Verdict, message_id};
 use lamina_types::account::SigningContext;
 use lamina_types::{
-    AccountKey, Action, Address, Amount, Asset, Canonical as _, Change, Digest, Height, Input,
-    List, Operation, OperationId, Outcome, Output, PeerKey, ServiceId, SignedOperation,
-    SignedTaskRequest, TaskId, TaskRequest, Timestamp,
+    AccountKey, Action, Address, Amount, Asset, Canonical as _, Change, Digest, EpochNumber,
+    EthereumBlock, Height, Input, List, Operation, OperationId, Outcome, Output, PeerKey,
+    ServiceId, SignedOperation, SignedTaskRequest, TaskId, TaskRequest, Timestamp,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -45,6 +46,8 @@ use witness::Witness;
 pub const DEPOSIT: u128 = 1_000_000_000;
 /// How many accounts there are.
 pub const ACCOUNTS: u8 = 8;
+/// How far apart the blocks of Ethereum are that checkpoints name.
+pub const STRIDE: u64 = 8;
 /// How soon a user tries again, at another node, what nobody has acknowledged.
 const INSIST: Duration = Duration::from_secs(3);
 /// How soon a question is given up that was lost.
@@ -119,6 +122,8 @@ pub struct Plan {
     pub purses: Vec<usize>,
     pub fees: FeeSchedule,
     pub config: LedgerConfig,
+    /// Whether the network has contracts on Ethereum.
+    pub ethereum: bool,
 }
 
 impl Plan {
@@ -132,6 +137,7 @@ impl Plan {
             purses: Vec::new(),
             fees: FeeSchedule::default(),
             config: LedgerConfig::default(),
+            ethereum: false,
         }
     }
 }
@@ -153,6 +159,10 @@ pub struct Host {
     pub abstains: bool,
     /// What its node keeps of tasks.
     pub records: Vec<lamina_node_core::Record>,
+    /// How long after the others it hears of Ethereum's blocks.
+    pub ethereum_lag: Duration,
+    /// How many strides of Ethereum's chain its node was told of.
+    followed: usize,
     /// Which of its starts this is.
     life: u32,
     shell: Shell,
@@ -200,6 +210,8 @@ enum What {
     Done(LedgerEvent),
     /// What happens to a node beside its ledger.
     Event(Box<Event>),
+    /// Ethereum's chain is final up to so many strides.
+    Ethereum(usize),
 }
 
 /// A question that's open: who asks in which life, under which number, and whom.
@@ -221,6 +233,8 @@ pub struct Network {
     pub duplicate: u64,
     /// How long a disk takes to evaluate one operation of a checkpoint.
     pub evaluation: Duration,
+    /// Ethereum's finalised chain.
+    pub ethereum: Vec<EthereumStride>,
     /// Messages pass within a group only.
     groups: Vec<u8>,
     pub wishes: Vec<Wish>,
@@ -249,6 +263,18 @@ pub fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
+/// The contracts of a network that has some: nobody calls them here.
+fn ethereum() -> EthereumGenesis {
+    let zero = Address::default();
+    let (registrar, checkpoints, vault, tasks, slasher) = (zero, zero, zero, zero, zero);
+    EthereumGenesis {
+        contracts: EthereumContracts { registrar, checkpoints, vault, tasks, slasher },
+        start: 1,
+        stride: STRIDE.try_into().unwrap(),
+        first_epoch: EpochNumber(1),
+    }
+}
+
 fn genesis(plan: &Plan) -> Genesis {
     let chain_id: lamina_types::ChainId = "lamina-test-1".parse().unwrap();
     let record = |host: &usize| {
@@ -264,7 +290,7 @@ fn genesis(plan: &Plan) -> Genesis {
     };
     Genesis {
         ethereum_chain_id: 1,
-        ethereum: None,
+        ethereum: plan.ethereum.then(ethereum),
         runtime: lamina_types::testing::runtime(),
         operators: plan.operators.iter().map(record).collect(),
         ledger: LedgerGenesis {
@@ -294,6 +320,8 @@ impl Network {
             has_purse: plan.purses.contains(&index),
             abstains: false,
             records: Vec::new(),
+            ethereum_lag: Duration::ZERO,
+            followed: 0,
             life: 0,
             shell: Shell::new(&genesis),
             work: VecDeque::new(),
@@ -310,6 +338,7 @@ impl Network {
             loss: 0,
             duplicate: 0,
             evaluation: Duration::ZERO,
+            ethereum: Vec::new(),
             wishes: Vec::new(),
             sequences: BTreeMap::new(),
             witness: Witness::default(),
@@ -381,7 +410,11 @@ impl Network {
         let host = &mut self.hosts[index];
         host.shell = Shell::new(&self.genesis);
         host.node = Some(node);
+        // What the tip has credited is kept nowhere.
+        let last = host.disk.tip().header.ethereum.number;
+        host.followed = self.ethereum.iter().take_while(|s| s.block.number <= last).count();
         host.seen.clear();
+        self.push_ethereum(index);
         self.join(index);
         self.drive(index);
     }
@@ -573,6 +606,52 @@ impl Network {
     }
 }
 
+/// What happens on Ethereum.
+impl Network {
+    /// Another stride is final, with these deposits for accounts.
+    pub fn mine(&mut self, deposits: &[(u8, u128)]) {
+        let number = (self.ethereum.len() as u64 + 1) * STRIDE;
+        let hash = Digest::of(&number.to_be_bytes());
+        let first = self.ethereum.iter().map(|stride| stride.deposits.len()).sum::<usize>() as u64;
+        let deposit = |(index, (account, amount)): (u64, &(u8, u128))| {
+            let (account, amount) = (address(*account), Amount(*amount));
+            (Digest::of(&index.to_be_bytes()), Credit { account, asset: Asset::Ether, amount })
+        };
+        let deposits = (first..).zip(deposits).map(deposit).collect();
+        let block = EthereumBlock { number, hash };
+        self.ethereum.push(EthereumStride { block, deposits });
+        (0..self.hosts.len()).for_each(|index| self.push_ethereum(index));
+    }
+
+    fn push_ethereum(&mut self, index: usize) {
+        let (lag, jitter) = (self.hosts[index].ethereum_lag, self.delay());
+        self.push(lag + jitter, index, What::Ethereum(self.ethereum.len()));
+    }
+
+    /// A node is told what it hasn't been told yet, as far as it takes it.
+    fn follow(&mut self, index: usize, to: usize) {
+        let host = &mut self.hosts[index];
+        if host.followed >= to {
+            return;
+        }
+        if !host.node.as_ref().is_some_and(Node::takes_ethereum) {
+            return self.push(millis(100), index, What::Ethereum(to));
+        }
+        // As many as a follower tells at once.
+        let end = to.min(host.followed + 32);
+        let strides = self.ethereum[host.followed..end].to_vec();
+        host.followed = end;
+        self.handle(index, Event::Ledger(LedgerEvent::Ethereum(strides)));
+        self.follow(index, to);
+    }
+
+    /// What Ethereum's deposits up to a block add up to.
+    fn deposited_to(&self, block: &EthereumBlock) -> u128 {
+        let strides = self.ethereum.iter().filter(|stride| stride.block.number <= block.number);
+        strides.flat_map(|stride| &stride.deposits).map(|(_, credit)| credit.amount.0).sum()
+    }
+}
+
 /// How time passes.
 impl Network {
     pub fn pass(&mut self, duration: Duration) {
@@ -655,6 +734,7 @@ impl Network {
             What::Shell => self.work(to),
             What::Done(event) => self.handle(to, Event::Ledger(event)),
             What::Event(event) => self.handle(to, *event),
+            What::Ethereum(strides) => self.follow(to, strides),
         }
     }
 
@@ -922,7 +1002,8 @@ impl Network {
             };
             assert_eq!(headers(disk), headers(first));
         }
-        witness::assert_conserved(&first.state);
+        let came_in = self.deposited_to(&first.tip().header.ethereum);
+        witness::assert_conserved(&first.state, came_in);
     }
 
     /// All wishes took effect.

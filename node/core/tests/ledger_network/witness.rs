@@ -96,12 +96,12 @@ fn assert_on_disk(host: usize, disk: &Disk, cut: &Cut) {
     }
 }
 
-/// All balances of an asset are its supply, and the supply is what there was.
-pub fn assert_conserved(state: &MemoryState) {
+/// All balances of an asset are its supply, and the supply is what there was and what came in.
+pub fn assert_conserved(state: &MemoryState, came_in: u128) {
     let sum = |prefix: &[u8]| -> u128 {
         let found = state.entries().iter().filter(|(key, _)| key.starts_with(prefix));
         found.map(|(_, value)| borsh::from_slice::<Amount>(value).unwrap().0).sum()
     };
-    let deposits = u128::from(super::ACCOUNTS) * super::DEPOSIT;
+    let deposits = u128::from(super::ACCOUNTS) * super::DEPOSIT + came_in;
     assert_eq!((sum(b"bank/balances/"), sum(b"bank/supply/")), (deposits, deposits));
 }

@@ -1,0 +1,180 @@
+//! Deposits on Ethereum reach the ledger of every node once, whatever each sees of the chain, and when.
+
+mod ledger_network;
+
+use std::time::Duration;
+
+use lamina_ledger::state::Scope;
+use lamina_ledger::state::bank::{self, Holder};
+use lamina_ledger::state::claims;
+use lamina_types::Asset;
+use ledger_network::{Conduct, DEPOSIT, Flaw, Network, Plan, STRIDE, address, millis, seconds};
+use proptest::prelude::*;
+
+/// Longer than a node knows a block before it proposes it, and a few rounds.
+const CREDITED: Duration = Duration::from_secs(30);
+
+/// A network where nothing happens by itself for long.
+fn quiet() -> Network {
+    Network::new(&Plan { ethereum: true, idle_interval: seconds(3_000), ..Plan::of(4) })
+}
+
+fn balance(network: &Network, host: usize, account: u8) -> u128 {
+    let holder = Holder::Account { account: address(account) };
+    let scope = Scope::new(&network.hosts[host].disk.state);
+    bank::balance(&scope, &holder, Asset::Ether).expect("in memory").0
+}
+
+/// How many deposits a node has credited.
+fn credited(network: &Network, host: usize) -> usize {
+    let scope = Scope::new(&network.hosts[host].disk.state);
+    let deposits = network.ethereum.iter().flat_map(|stride| &stride.deposits);
+    let is_credited = |id| claims::credit(&scope, id).expect("in memory").is_some();
+    deposits.filter(|(id, _)| is_credited(id)).count()
+}
+
+fn named(network: &Network, host: usize) -> u64 {
+    network.hosts[host].disk.tip().header.ethereum.number
+}
+
+#[test]
+fn a_deposit_makes_a_checkpoint_though_nobody_writes() {
+    let mut network = quiet();
+    network.mine(&[]);
+    network.pass(seconds(20));
+    assert_eq!(network.height(0), 0, "a block alone is no reason for a checkpoint");
+    network.mine(&[(0, 5), (1, 7), (0, 11)]);
+    let done = |network: &Network| (0..4).all(|host| credited(network, host) == 3);
+    network.until(CREDITED, "all have credited", done);
+    network.settle();
+    for host in 0..4 {
+        assert_eq!(network.height(host), 1);
+        assert_eq!(named(&network, host), 2 * STRIDE);
+        assert_eq!(balance(&network, host, 0), DEPOSIT + 16);
+        assert_eq!(balance(&network, host, 1), DEPOSIT + 7);
+    }
+    let rounds = network.witness.rounds.values().copied().max();
+    assert_eq!(rounds, Some(0), "all knew the block in time");
+}
+
+#[test]
+fn who_sees_a_block_later_waits_and_the_others_go_on_without_who_never_does() {
+    let mut network = quiet();
+    network.hosts[1].ethereum_lag = seconds(6);
+    network.hosts[2].ethereum_lag = seconds(100);
+    network.mine(&[(0, 5)]);
+    let done = |network: &Network| [0, 1, 3].iter().all(|host| credited(network, *host) == 1);
+    network.until(CREDITED * 2, "three have credited", done);
+    assert_eq!(credited(&network, 2), 0, "it can't know what to credit");
+    assert_eq!(network.height(2), 0);
+    network.mine(&[(1, 7)]);
+    network.load(5);
+    network.until(seconds(300), "all have credited", |network| {
+        (0..4).all(|host| credited(network, host) == 2)
+    });
+    network.settle();
+    network.assert_applied();
+}
+
+#[test]
+fn a_block_that_does_not_exist_is_never_decided() {
+    for flaw in [Flaw::Block, Flaw::BlockHash] {
+        let mut network = Network::new(&Plan { ethereum: true, ..Plan::of(4) });
+        network.hosts[3].conduct = Conduct::Proposes(flaw);
+        for i in 0..20 {
+            network.load(2);
+            network.mine(&[(i % 8, 1)]);
+            network.pass(seconds(2));
+        }
+        assert!(network.witness.rounds.values().any(|round| *round > 0), "{flaw:?}");
+        network.hosts[3].conduct = Conduct::Honest;
+        network.pass(CREDITED);
+        network.settle();
+        network.assert_applied();
+        for header in network.witness.headers_from(1) {
+            let block = header.ethereum;
+            let known = network.ethereum.iter().any(|stride| stride.block == block);
+            assert!(known || block.number == 0, "{flaw:?}: {block:?}");
+        }
+        for host in 0..4 {
+            assert_eq!(credited(&network, host), 20, "{flaw:?}");
+        }
+    }
+}
+
+#[test]
+fn who_was_down_for_long_credits_the_same() {
+    let mut network = quiet();
+    network.kill(3);
+    for i in 0..10 {
+        network.mine(&[(i % 8, 3)]);
+        network.pass(seconds(8));
+    }
+    assert_eq!(credited(&network, 3), 0);
+    network.start(3);
+    network.until(CREDITED * 2, "all have credited", |network| {
+        (0..4).all(|host| credited(network, host) == 10)
+    });
+    network.settle();
+}
+
+#[test]
+fn a_long_absence_of_everyone_is_made_up_for_in_steps() {
+    let mut network = quiet();
+    network.partition(&[0, 1, 2, 3]);
+    for i in 0..1_500 {
+        let deposits = if i == 1_400 { vec![(0, 9)] } else { Vec::new() };
+        network.mine(&deposits);
+    }
+    network.pass(seconds(30));
+    network.heal();
+    network.until(seconds(200), "all have credited", |network| {
+        (0..4).all(|host| credited(network, host) == 1)
+    });
+    network.settle();
+}
+
+#[test]
+fn a_network_without_contracts_names_no_block() {
+    let mut network = Network::new(&Plan::of(4));
+    network.mine(&[(0, 5)]);
+    network.load(5);
+    network.pass(seconds(30));
+    for header in network.witness.headers_from(1) {
+        assert_eq!(header.ethereum.number, 0);
+    }
+    assert_eq!(balance(&network, 0, 0) / DEPOSIT, 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// Lags, kills and losses: deposits are credited once, and everywhere alike.
+    #[test]
+    fn deposits_are_credited_once_whatever_the_timing(
+        seed: u64,
+        lags in prop::collection::vec(0_u64..20_000, 4),
+        deeds in prop::collection::vec((0_u8..8, 0_usize..4), 8..24),
+    ) {
+        let mut network = Network::new(&Plan { seed, ethereum: true, ..Plan::of(4) });
+        for (host, lag) in network.hosts.iter_mut().zip(lags) {
+            host.ethereum_lag = millis(lag);
+        }
+        network.loss = 5;
+        for (deed, host) in deeds {
+            match deed {
+                0 if network.running().len() == 4 => network.kill(host),
+                1 if network.hosts[host].node.is_none() => network.start(host),
+                2..=4 => network.load(2),
+                _ => network.mine(&[(deed, 1), ((deed + 1) % 8, 2)]),
+            }
+            network.pass(seconds(2));
+        }
+        network.settle();
+        let all = network.ethereum.iter().map(|stride| stride.deposits.len()).sum::<usize>();
+        network.until(seconds(200), "all is credited", |network| {
+            (0..4).all(|host| credited(network, host) == all)
+        });
+        network.settle();
+    }
+}
