@@ -32,6 +32,8 @@ const ARROWS: [(&str, &[&str]); 20] = [
             "lamina-certificate",
             "lamina-component-build",
             "lamina-components",
+            "lamina-ethereum",
+            "lamina-ethereum-core",
             "lamina-keystore",
             "lamina-ledger",
             "lamina-ledger-store",

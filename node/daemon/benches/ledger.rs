@@ -54,6 +54,7 @@ fn main() {
     let plan = LedgerPlan {
         interval_ms: 1_000,
         accounts: accounts.iter().chain(&singles).map(AccountKey::address).collect(),
+        ..LedgerPlan::default()
     };
     let mut network = Network::prepare_ledger(4, 2, &plan);
     (0..4).for_each(|index| network.start(index));

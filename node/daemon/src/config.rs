@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use figment::Figment;
@@ -20,6 +21,7 @@ pub(crate) struct Config {
     pub(crate) p2p: lamina_p2p_net::Config,
     pub(crate) tasks: Tasks,
     pub(crate) ledger: Ledger,
+    pub(crate) ethereum: Ethereum,
     pub(crate) components: lamina_components::Config,
     pub(crate) api: Api,
     pub(crate) log: Log,
@@ -34,6 +36,7 @@ impl Default for Config {
             p2p: lamina_p2p_net::Config::default(),
             tasks: Tasks::default(),
             ledger: Ledger::default(),
+            ethereum: Ethereum::default(),
             components: lamina_components::Config::default(),
             api: Api::default(),
             log: Log::default(),
@@ -145,6 +148,25 @@ impl Ledger {
     }
 }
 
+/// How the node follows Ethereum.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Ethereum {
+    /// HTTP endpoints of the chain that the genesis file names, in the order of preference.
+    pub(crate) rpc: Vec<String>,
+    /// How many of them must say the same before it counts.
+    pub(crate) agreement: usize,
+    /// Time between two looks at the finalised block.
+    #[serde(with = "humantime_serde")]
+    pub(crate) poll: Duration,
+}
+
+impl Default for Ethereum {
+    fn default() -> Self {
+        Self { rpc: Vec::new(), agreement: 1, poll: Duration::from_secs(4) }
+    }
+}
+
 /// The local HTTP API.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -249,8 +271,18 @@ impl Config {
 
 /// Only sections of the configuration: other programs' variables may begin like ours.
 fn is_ours(key: &figment::value::UncasedStr) -> bool {
-    let sections =
-        ["genesis", "data", "keys", "p2p", "tasks", "ledger", "components", "api", "log"];
+    let sections = [
+        "genesis",
+        "data",
+        "keys",
+        "p2p",
+        "tasks",
+        "ledger",
+        "ethereum",
+        "components",
+        "api",
+        "log",
+    ];
     let first = key.as_str().split("__").next().unwrap_or_default().to_ascii_lowercase();
     sections.contains(&first.as_str())
 }

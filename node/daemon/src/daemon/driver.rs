@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lamina_node_core::{
-    Action, Command, CommandError, Event, Execution, LedgerWork, Node, Notice, Reply,
+    Action, Command, CommandError, EthereumStride, Event, Execution, LedgerEvent, LedgerWork, Node,
+    Notice, Reply,
 };
 use lamina_p2p::{BAN, Response, Topic};
 use lamina_p2p_net::{
@@ -111,6 +112,8 @@ pub(crate) struct Driver {
     pub(crate) executor: Arc<Executor>,
     pub(crate) ledger: Archive,
     pub(crate) ledger_work: mpsc::Sender<LedgerWork>,
+    /// What was followed of Ethereum, if the network has to do with it.
+    pub(crate) ethereum: Option<mpsc::Receiver<Vec<EthereumStride>>>,
     pub(crate) waiting: Waiting,
     pub(crate) bulk: Bulk,
 }
@@ -185,6 +188,10 @@ impl Driver {
                     Some(event) => self.handle_network(event),
                     None => return,
                 },
+                strides = followed(&mut self.ethereum), if self.node.takes_ethereum() => {
+                    let Some(strides) = strides else { return };
+                    self.node.handle(now(), Event::Ledger(LedgerEvent::Ethereum(strides)));
+                }
                 () = tokio::time::sleep(wait) => self.node.handle(now(), Event::Tick),
             }
             self.handle_waiting();
@@ -483,6 +490,16 @@ fn log(notice: &Notice) {
         Notice::CannotPay(reason) => {
             tracing::error!(reason, "the node's account can't pay: give it some of the fee asset");
         }
+    }
+}
+
+/// What was followed next; never anything where nothing is.
+async fn followed(
+    ethereum: &mut Option<mpsc::Receiver<Vec<EthereumStride>>>,
+) -> Option<Vec<EthereumStride>> {
+    match ethereum {
+        Some(strides) => strides.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -3,6 +3,7 @@
 mod api;
 mod blobs;
 mod driver;
+mod ethereum;
 mod executor;
 mod ledger;
 mod metrics;
@@ -73,6 +74,7 @@ pub(crate) async fn run(
     let (ledger, archive, mut ledger_start) =
         ledger::open(&config.data, &genesis, config.ledger.node(), config.ledger.store())?;
     (ledger_start.signer, ledger_start.account) = (signer, account);
+    let ethereum = ethereum::start(&config.ethereum, &genesis, &config.data, archive.clone())?;
     let blobs = Blobs::open(&config.data, config.tasks.components_bytes_max)
         .with_context(|| format!("opening the components in {}", config.data.display()))?;
     check_runtime(&genesis, index)?;
@@ -145,6 +147,7 @@ pub(crate) async fn run(
         executor: executor.clone(),
         ledger: archive.clone(),
         ledger_work,
+        ethereum,
         waiting: driver::Waiting::default(),
         bulk: driver::Bulk::default(),
     };

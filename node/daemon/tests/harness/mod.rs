@@ -91,11 +91,13 @@ pub struct LedgerPlan {
     pub interval_ms: u64,
     /// Who has a thousand ether, beside the operators' accounts and the nodes' purses.
     pub accounts: Vec<Address>,
+    /// Its contracts on Ethereum, as the genesis file has them.
+    pub ethereum: Option<Value>,
 }
 
 impl Default for LedgerPlan {
     fn default() -> Self {
-        Self { interval_ms: 500, accounts: Vec::new() }
+        Self { interval_ms: 500, accounts: Vec::new(), ethereum: None }
     }
 }
 
@@ -162,7 +164,7 @@ impl Network {
             fs::create_dir(&node).unwrap();
             let (keys, record) = (text(&node.join("keys")), text(&node.join("record.json")));
             let passphrase = text(&passphrase);
-            value(&[
+            let mut new = vec![
                 "keys",
                 "new",
                 "--insecure-light",
@@ -174,7 +176,13 @@ impl Network {
                 CHAIN,
                 "--record",
                 &record,
-            ]);
+            ];
+            let registrar = plan.ethereum.as_ref().map(|e| e["contracts"]["registrar"].clone());
+            let registrar = registrar.map(|address| address.as_str().unwrap().to_owned());
+            if let Some(registrar) = &registrar {
+                new.extend(["--registrar", registrar]);
+            }
+            value(&new);
             let purse = text(&node.join("purse.json"));
             let purse = value(&[
                 "keys",
@@ -196,6 +204,11 @@ impl Network {
         let ledger = folder.path().join("ledger.json");
         fs::write(&ledger, plan.section(&nodes).to_string()).unwrap();
         arguments.extend(["--ledger".to_owned(), text(&ledger)]);
+        if let Some(section) = &plan.ethereum {
+            let ethereum = folder.path().join("ethereum.json");
+            fs::write(&ethereum, section.to_string()).unwrap();
+            arguments.extend(["--ethereum".to_owned(), text(&ethereum)]);
+        }
         value(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
         Self { folder, nodes }
     }

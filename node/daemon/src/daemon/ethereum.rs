@@ -1,0 +1,298 @@
+//! Follows Ethereum for the ledger: keeps what it's told of the finalised chain, and hands it to the node.
+//!
+//! What came in, and the cursor from which to go on, are written in one transaction before the node hears of it. What the
+//! last checkpoint has credited is deleted: the ledger's state has it. A ledger that begins again has the chain read again.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use lamina_certificate::Genesis;
+use lamina_ethereum::Endpoints;
+use lamina_ethereum_core::{Config, Cursor, Fact, FinalBlock, Output};
+use lamina_ledger::state::claims::Credit;
+use lamina_node_core::EthereumStride;
+use lamina_types::{Canonical as _, ChainId, Digest, EthereumBlock};
+use redb::{Database, ReadableDatabase as _, TableDefinition};
+use tokio::sync::mpsc;
+
+use super::ledger::Archive;
+use super::store::Error;
+use crate::config;
+
+/// What the follower tells that waits. When it's full it waits, and asks nobody.
+const OUTPUTS_MAX: usize = 1;
+/// What waits for the node. When it's full, the follower waits in the end.
+const STRIDES_MAX: usize = 1;
+
+/// Starts to follow; what comes, comes in order, the kept first. `None` if the network has nothing to do with Ethereum. The
+/// channel's end is that of the node: without Ethereum it can't tell what checkpoints come to.
+pub(crate) fn start(
+    config: &config::Ethereum,
+    genesis: &Genesis,
+    folder: &Path,
+    archive: Archive,
+) -> anyhow::Result<Option<mpsc::Receiver<Vec<EthereumStride>>>> {
+    let Some(ethereum) = &genesis.ethereum else { return Ok(None) };
+    let endpoints = Endpoints::new(&config.rpc).context(
+        "the network credits deposits on Ethereum, so its nodes follow that chain: name endpoints with `ethereum.rpc`",
+    )?;
+    let stride = ethereum.stride.get();
+    let follower = Config {
+        chain: genesis.chain_id.clone(),
+        ethereum_chain: genesis.ethereum_chain_id,
+        contracts: ethereum.contracts,
+        start: ethereum.start,
+        first_epoch: ethereum.first_epoch.0,
+        stride,
+        agreement: config.agreement,
+        poll: config.poll,
+    };
+    let facts = Facts::open(folder, &genesis.chain_id)?;
+    let (cursor, kept) = facts.resume(credited(&archive)?)?;
+    let (sender, outputs) = mpsc::channel(OUTPUTS_MAX);
+    tokio::spawn(lamina_ethereum::follow(follower, endpoints, cursor, sender));
+    let (sender, strides) = mpsc::channel(STRIDES_MAX);
+    tokio::spawn(async move {
+        if sender.send(kept).await.is_ok()
+            && let Err(error) = keep(Arc::new(facts), stride, archive, outputs, &sender).await
+        {
+            tracing::error!(%error, "what Ethereum says can't be kept; the node stops");
+        }
+    });
+    Ok(Some(strides))
+}
+
+/// Keeps what the follower tells, then tells the node, until it listens no more.
+async fn keep(
+    facts: Arc<Facts>,
+    stride: u64,
+    archive: Archive,
+    mut outputs: mpsc::Receiver<Output>,
+    node: &mpsc::Sender<Vec<EthereumStride>>,
+) -> anyhow::Result<()> {
+    loop {
+        let output = tokio::select! {
+            () = node.closed() => return Ok(()),
+            output = outputs.recv() => output.context("the follower has ended")?,
+        };
+        // Notices are logged where they come from.
+        let Output::Followed { blocks, cursor } = output else { continue };
+        let (facts, archive) = (facts.clone(), archive.clone());
+        let kept = tokio::task::spawn_blocking(move || {
+            let strides = strides(stride, blocks);
+            facts.add(credited(&archive)?, &strides, &cursor)?;
+            anyhow::Ok(strides)
+        });
+        if node.send(kept.await??).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// The block that the last checkpoint names.
+fn credited(archive: &Archive) -> anyhow::Result<EthereumBlock> {
+    let tip = archive.store().tip()?;
+    Ok(tip.map(|decision| decision.header.ethereum).unwrap_or_default())
+}
+
+/// What blocks brought in, by the strides that they belong to. The last one ends a stride.
+fn strides(stride: u64, blocks: Vec<FinalBlock>) -> Vec<EthereumStride> {
+    let (mut strides, mut deposits) = (Vec::new(), Vec::new());
+    for FinalBlock { block, facts } in blocks {
+        deposits.extend(facts.into_iter().filter_map(|fact| match fact {
+            Fact::Deposited(deposit) => {
+                let (account, asset, amount) = (deposit.account, deposit.asset, deposit.amount);
+                Some((deposit.id(), Credit { account, asset, amount }))
+            }
+            _ => None,
+        }));
+        if block.number.is_multiple_of(stride) {
+            strides.push(EthereumStride { block, deposits: std::mem::take(&mut deposits) });
+        }
+    }
+    strides
+}
+
+/// `version`, `chain`; `cursor`, from where to go on; `forgotten`, the block up to which strides were deleted.
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+/// By the last block's number: its hash, and what came in.
+const STRIDES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("strides");
+const VERSION: &[u8] = b"1";
+
+/// The file of what Ethereum said.
+#[derive(Debug)]
+struct Facts {
+    database: Database,
+}
+
+/// What a stride's row holds.
+type Row = (Digest, Vec<(Digest, Credit)>);
+
+impl Facts {
+    fn open(folder: &Path, chain: &ChainId) -> Result<Self, Error> {
+        let path = folder.join("ethereum.redb");
+        let database = Database::create(&path)
+            .map_err(|source| Error::Open { path: path.display().to_string(), source })?;
+        let write = database.begin_write()?;
+        {
+            let mut meta = write.open_table(META)?;
+            for (key, value) in [("version", VERSION), ("chain", chain.as_str().as_bytes())] {
+                let found = meta.insert(key, value)?.map(|found| found.value().to_vec());
+                if let Some(found) = found.filter(|found| found != value) {
+                    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                    let (found, expected) = (text(&found), text(value));
+                    return Err(Error::Foreign { key, found, expected });
+                }
+            }
+            write.open_table(STRIDES)?;
+        }
+        write.commit()?;
+        Ok(Self { database })
+    }
+
+    /// Where to go on, and what's kept of the time after `credited`. If some of that was deleted, all begins anew.
+    fn resume(&self, credited: EthereumBlock) -> Result<(Cursor, Vec<EthereumStride>), Error> {
+        let read = self.database.begin_read()?;
+        let meta = read.open_table(META)?;
+        let forgotten = match meta.get("forgotten")? {
+            Some(bytes) => number(bytes.value())?,
+            None => 0,
+        };
+        let cursor = match meta.get("cursor")? {
+            Some(bytes) if forgotten <= credited.number => Cursor::from_bytes(bytes.value())
+                .map_err(|e| Error::Corrupt { table: "meta", reason: e.to_string() })?,
+            _ => {
+                self.clear()?;
+                return Ok((Cursor::start(), Vec::new()));
+            }
+        };
+        let mut strides = Vec::new();
+        // Its own block, too: its hash is compared with the checkpoint's.
+        for entry in read.open_table(STRIDES)?.range(credited.number..)? {
+            let (number, bytes) = entry?;
+            let (hash, deposits): Row = borsh::from_slice(bytes.value())
+                .map_err(|e| Error::Corrupt { table: "strides", reason: e.to_string() })?;
+            let block = EthereumBlock { number: number.value(), hash };
+            strides.push(EthereumStride { block, deposits });
+        }
+        Ok((cursor, strides))
+    }
+
+    /// Adds strides with the cursor after them, and deletes what's credited.
+    fn add(
+        &self,
+        credited: EthereumBlock,
+        strides: &[EthereumStride],
+        cursor: &Cursor,
+    ) -> Result<(), Error> {
+        let write = self.database.begin_write()?;
+        {
+            let mut table = write.open_table(STRIDES)?;
+            for EthereumStride { block, deposits } in strides {
+                let row = borsh::to_vec(&(block.hash, deposits));
+                let row = row.expect("writing to memory doesn't fail");
+                table.insert(block.number, row.as_slice())?;
+            }
+            table.retain_in(..credited.number, |_, _| false)?;
+            let mut meta = write.open_table(META)?;
+            meta.insert("cursor", cursor.to_bytes().as_slice())?;
+            meta.insert("forgotten", credited.number.to_be_bytes().as_slice())?;
+        }
+        write.commit()?;
+        Ok(())
+    }
+
+    fn clear(&self) -> Result<(), Error> {
+        let write = self.database.begin_write()?;
+        write.open_table(STRIDES)?.retain(|_, _| false)?;
+        {
+            let mut meta = write.open_table(META)?;
+            meta.remove("cursor")?;
+            meta.remove("forgotten")?;
+        }
+        write.commit()?;
+        Ok(())
+    }
+}
+
+fn number(bytes: &[u8]) -> Result<u64, Error> {
+    let bytes = bytes.try_into().map_err(|_| Error::Corrupt {
+        table: "meta",
+        reason: format!("a block's number has {} bytes", bytes.len()),
+    })?;
+    Ok(u64::from_be_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use lamina_ethereum_core::Deposit;
+    use lamina_types::{Address, Amount, Asset};
+
+    use super::*;
+
+    fn block(number: u64) -> EthereumBlock {
+        EthereumBlock { number, hash: Digest::of(&number.to_be_bytes()) }
+    }
+
+    fn deposit(index: u64) -> Fact {
+        let (account, asset, amount) = (Address([1; 20]), Asset::Ether, Amount(5));
+        Fact::Deposited(Deposit { index, account, asset, amount })
+    }
+
+    /// Blocks 1 to 12, of which 3, 8 and 9 bring a deposit each.
+    fn followed() -> Vec<EthereumStride> {
+        let blocks = (1..=12).map(|number| {
+            let index = [3, 8, 9].iter().position(|with| *with == number);
+            let facts = index.map(|index| deposit(index as u64)).into_iter().collect();
+            FinalBlock { block: block(number), facts }
+        });
+        strides(4, blocks.collect())
+    }
+
+    fn cursor(last: u64) -> Cursor {
+        Cursor { last: Some(block(last)), ..Cursor::start() }
+    }
+
+    fn open(folder: &Path, chain: &str) -> Result<Facts, Error> {
+        Facts::open(folder, &chain.parse().unwrap())
+    }
+
+    #[test]
+    fn deposits_belong_to_the_stride_that_ends_at_or_after_their_block() {
+        let counts: Vec<_> =
+            followed().iter().map(|s| (s.block.number, s.deposits.len())).collect();
+        assert_eq!(counts, [(4, 1), (8, 1), (12, 1)]);
+    }
+
+    #[test]
+    fn what_is_not_credited_is_there_after_a_restart() {
+        let folder = tempfile::tempdir().unwrap();
+        let facts = open(folder.path(), "lamina-test-1").unwrap();
+        assert_eq!(facts.resume(block(0)).unwrap(), (Cursor::start(), Vec::new()));
+        facts.add(block(0), &followed(), &cursor(12)).unwrap();
+        drop(facts);
+        let facts = open(folder.path(), "lamina-test-1").unwrap();
+        assert_eq!(facts.resume(block(0)).unwrap(), (cursor(12), followed()));
+        assert_eq!(facts.resume(block(8)).unwrap().1, followed()[1..]);
+        facts.add(block(8), &[], &cursor(16)).unwrap();
+        assert_eq!(facts.resume(block(8)).unwrap(), (cursor(16), followed()[1..].to_vec()));
+    }
+
+    #[test]
+    fn a_ledger_that_begins_again_has_all_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let facts = open(folder.path(), "lamina-test-1").unwrap();
+        facts.add(block(8), &followed(), &cursor(12)).unwrap();
+        assert_eq!(facts.resume(block(4)).unwrap(), (Cursor::start(), Vec::new()));
+        assert_eq!(facts.resume(block(8)).unwrap(), (Cursor::start(), Vec::new()));
+    }
+
+    #[test]
+    fn another_network_s_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(open(folder.path(), "lamina-test-1").unwrap());
+        let error = open(folder.path(), "lamina-test-2").unwrap_err();
+        assert!(matches!(error, Error::Foreign { key: "chain", .. }), "{error}");
+    }
+}
