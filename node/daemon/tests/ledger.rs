@@ -4,7 +4,7 @@
 
 mod harness;
 
-use harness::{Network, complaint, lines, text, value, wait_for, with};
+use harness::{LedgerPlan, Network, complaint, echo, lines, text, value, wait_for, with};
 use serde_json::Value;
 
 const ETHER: &str = "1000000000000000000";
@@ -93,6 +93,38 @@ fn what_cannot_be_done_is_refused_with_a_reason() {
     let action = r#"{"kind": "release", "commitment": "0x0000000000000000000000000000000000000000000000000000000000000001"}"#;
     let error = complaint(&with(&["operation", "submit", action], &signing));
     assert!(error.contains("no such commitment"), "{error}");
+}
+
+/// Where a checkpoint comes every ten seconds there's time to look.
+#[test]
+fn a_commitment_is_pending_at_all_nodes_before_it_is_final() {
+    let plan = LedgerPlan { interval_ms: 10_000, ..LedgerPlan::default() };
+    let mut network = Network::prepare_ledger(4, 0, &plan);
+    (0..4).for_each(|index| network.start(index));
+    network.wait_until_connected();
+    let service = network.deploy_text("echo", &echo());
+    let commit = |more: &[&str]| {
+        let arguments = [&["commit", "add", service.as_str(), "1000"], more].concat();
+        value(&with(&arguments, &network.signing(0)))["id"].as_str().unwrap().to_owned()
+    };
+    let status = |index: usize, id: &str| {
+        let list = lines(&["commit", "list", "--api", network.api(index)]).remove(0);
+        let found = list.as_array().unwrap().iter().find(|commitment| commitment["id"] == id);
+        found.map(|commitment| commitment["status"].as_str().unwrap().to_owned())
+    };
+    // Once this one is final, the next checkpoint is ten seconds away.
+    let first = commit(&[]);
+    assert_eq!(status(0, &first).as_deref(), Some("final"));
+    let second = commit(&["--no-wait"]);
+    for index in 0..4 {
+        let seen = wait_for("the commitment is seen", || status(index, &second));
+        assert_eq!(seen, "pending", "at node {index}");
+    }
+    for index in 0..4 {
+        wait_for("the commitment is final", || {
+            (status(index, &second).as_deref() == Some("final")).then_some(())
+        });
+    }
 }
 
 #[test]
