@@ -218,7 +218,9 @@ impl Ledger {
         }
     }
 
-    /// Proposes for the round that waits for it, or has something evaluated to be proposed: one thing at a time.
+    /// Proposes for the round that waits for it, or has something evaluated to be proposed: one thing at a time. While
+    /// nothing is worth a checkpoint as far as this node knows, the round waits: others would refuse it, and it would be
+    /// proposed again and again.
     pub(super) fn propose_wanted(&mut self) {
         let Some(round) = self.wanted else { return };
         if let Some(value) = self.evaluated_value() {
@@ -229,8 +231,10 @@ impl Ledger {
             let cut = self.books.propose(self.pace.operations_max());
             let time = self.now.max(self.tip.header.time + self.interval);
             let ethereum = self.ethereum.latest(self.now, &self.tip.header.ethereum);
-            let header = self.draft(&cut, time, ethereum);
-            self.evaluate(header, cut, Purpose::Propose);
+            let value = Value { header: self.draft(&cut, time, ethereum), cut };
+            if self.has_reason(&value) {
+                self.evaluate(value.header, value.cut, Purpose::Propose);
+            }
         }
     }
 

@@ -407,6 +407,7 @@ impl Ledger {
     fn drive(&mut self) {
         self.advance();
         self.start_if_due();
+        self.propose_wanted();
         self.drive_engine();
         self.report_due();
     }
