@@ -40,7 +40,8 @@ pub struct EthereumGenesis {
     /// Checkpoints name blocks whose number is a multiple of this, so that each node knows the hash of every block that
     /// another one may name.
     pub stride: NonZeroU64,
-    /// The first epoch that the contracts snapshot.
+    /// The first epoch that the contracts snapshot: 0 if the operators of this file are the first snapshot, as they should be
+    /// in a network whose checkpoints are to be anchored from the start; else 1.
     pub first_epoch: EpochNumber,
 }
 
@@ -82,7 +83,7 @@ pub struct LedgerGenesis {
     pub fees: FeeSchedule,
     /// What accounts have from the start.
     pub deposits: Vec<Deposit>,
-    /// The operator sets of later epochs, ascending by height.
+    /// The operator sets of later epochs, ascending by height; none if they come from Ethereum.
     pub epochs: Vec<EpochStart>,
 }
 
@@ -154,6 +155,9 @@ impl Genesis {
     /// # Errors
     /// [`Error`] names what doesn't hold.
     pub fn epochs(&self) -> Result<Vec<(Height, OperatorSet)>, Error> {
+        if self.ethereum.is_some() && !self.ledger.epochs.is_empty() {
+            return Err(Error::EpochsTwice);
+        }
         let mut epochs = vec![(Height(0), self.operator_set()?)];
         for (epoch, start) in (1..).map(EpochNumber).zip(&self.ledger.epochs) {
             let (before, _) = epochs.last().expect("one was put in");
@@ -176,7 +180,7 @@ impl Genesis {
         self.ethereum.as_ref().map_or(NO_REGISTRAR, |ethereum| ethereum.contracts.registrar)
     }
 
-    /// How many operators an epoch has, as far as it's known.
+    /// How many operators an epoch has whose operators this file names.
     #[must_use]
     pub fn operator_count(&self, epoch: EpochNumber) -> Option<usize> {
         let later = || self.ledger.epochs.get(usize::try_from(epoch.0.checked_sub(1)?).ok()?);
@@ -197,6 +201,9 @@ pub enum Error {
     /// Its operators don't make a set.
     #[error("the genesis file's operators don't hold")]
     Operators(#[from] OperatorSetError),
+    /// Later epochs come from Ethereum, and from the file, too.
+    #[error("the contracts on Ethereum tell later epochs' operators: leave out `ledger.epochs`")]
+    EpochsTwice,
     /// An epoch that begins before the one before it, or before anyone could announce it.
     #[error(
         "epoch {epoch} begins at height {height}: epochs begin one after the other, from height 2 on"

@@ -22,6 +22,7 @@ mod certified_task;
 mod checkpoint;
 mod evidence;
 mod genesis;
+mod handover;
 mod observation;
 mod operator_set;
 mod peer;
@@ -40,6 +41,9 @@ pub use evidence::{Error as EvidenceError, Evidence, OffenceKind, ProposedHeader
 pub use genesis::{
     Deposit, EpochStart, Error as GenesisError, EthereumContracts, EthereumGenesis, FeeSchedule,
     GENESIS_BYTES_MAX, Genesis, LedgerGenesis,
+};
+pub use handover::{
+    HANDOVER_FILE_BYTES_MAX, HANDOVER_OPERATORS_MAX, Handover, HandoverError, HandoverFile,
 };
 pub use observation::{
     Error as ObservationSetError, MEMBERS_MAX, Member, Members, Observation, ObservationSet,
