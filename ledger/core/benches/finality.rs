@@ -37,6 +37,10 @@ struct Keys {
 }
 
 impl Signer for Keys {
+    fn bls_public_key(&self) -> lamina_certificate::PublicKey {
+        self.bls.public_key()
+    }
+
     fn bls(&self, message: &Digest) -> Signature {
         self.bls.sign(message)
     }

@@ -5,7 +5,9 @@
 
 use borsh::{BorshDeserialize, BorshSerialize};
 use lamina_certificate::{CertificateError, Checkpoint, OperatorSet};
-use lamina_types::{Bytes, Canonical, ChainId, CheckpointHeader, Height, List, canonical};
+use lamina_types::{
+    Bytes, Canonical, ChainId, CheckpointHeader, EpochNumber, Height, List, canonical,
+};
 
 use crate::state::tree::StateProof;
 
@@ -97,6 +99,9 @@ impl CheckpointFile {
             return Err(Error::OtherChain { file: of.clone(), genesis: chain.clone() });
         }
         let height = checkpoint.header.height;
+        if epochs.iter().all(|(_, set)| set.epoch() < checkpoint.header.epoch) {
+            return Err(Error::UnknownEpoch { epoch: checkpoint.header.epoch });
+        }
         let mut sets = epochs.iter().rev();
         let (_, set) = sets.find(|(from, _)| *from <= height).ok_or(Error::NoEpoch { height })?;
         checkpoint.verify(&set.consensus_set())?;
@@ -151,6 +156,12 @@ pub enum Error {
     NoEpoch {
         /// The checkpoint's.
         height: Height,
+    },
+    /// Of an epoch after those that are known.
+    #[error("the operators of epoch {epoch} aren't known; `lamina checkpoint handovers` gets them")]
+    UnknownEpoch {
+        /// The checkpoint's.
+        epoch: EpochNumber,
     },
     /// The certificate doesn't hold.
     #[error("the certificate doesn't hold: {0}")]

@@ -1,7 +1,7 @@
 use borsh::{BorshDeserialize, BorshSerialize};
 use jmt::Version;
 use jmt::storage::{HasPreimage, TreeReader};
-use lamina_certificate::{Checkpoint, CheckpointCertificate};
+use lamina_certificate::{Checkpoint, CheckpointCertificate, Handover};
 use lamina_types::{
     Canonical, Change, ChangeId, CheckpointHeader, Cut, Digest, Height, LaneHead, OperationId,
     PeerKey, SignedOperation, VolumeId,
@@ -62,6 +62,8 @@ pub enum Record {
     Promise(OperationId, Box<SignedOperation>),
     /// Canonical bytes of what proves an operator's fault.
     Evidence(Vec<u8>),
+    /// How the operators of an epoch handed over to those of the next; it was verified.
+    Handover(Box<Handover>),
 }
 
 /// A checkpoint as it was decided.
@@ -117,6 +119,8 @@ pub struct Finalised {
     pub dropped: Vec<ChangeId>,
     /// New nodes of the accumulator of headers, by position.
     pub history_nodes: Vec<(u64, Digest)>,
+    /// How its operators hand over, if it's the last one of their epoch.
+    pub handover: Option<Box<Handover>>,
 }
 
 /// A volume that takes changes, and how far it's final.

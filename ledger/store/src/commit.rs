@@ -8,6 +8,7 @@ use lamina_types::{Canonical as _, ChangeId, Cut, Digest, Height, List, VolumeId
 use redb::{ReadableTable as _, Table, WriteTransaction};
 
 use crate::Error;
+use crate::store::put_handover;
 use crate::tables::{self, Id, KEY_BYTES_MAX, VALUE_BYTES_MAX, Volume};
 
 /// Stale entries that a commit prunes beyond twice as many as it adds: so whatever was left over is caught up with, in steps
@@ -32,6 +33,9 @@ pub(crate) fn apply(
     add_receipts(write, &executed.receipts)?;
     clear_log(write, height)?;
     archive(write, decision, &finalised.history_nodes)?;
+    if let Some(handover) = &finalised.handover {
+        put_handover(write, handover)?;
+    }
     add_outcomes(write, height, executed)?;
     write_tree(write, &executed.tree.node_batch)?;
     let mut stale = write_state(write, height, &executed.writes)?;

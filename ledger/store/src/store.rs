@@ -4,11 +4,12 @@ use std::ops::RangeBounds;
 use std::path::Path;
 
 use borsh::BorshDeserialize;
+use lamina_certificate::Handover;
 use lamina_ledger::state::Receipt;
 use lamina_ledger::{Decision, FinalOperation, Finalised, OpenVolume, Record};
 use lamina_types::{
-    Canonical, ChainId, Change, ChangeId, Digest, Height, LaneHead, OperationId, PeerKey,
-    SignedOperation, TaskId, VolumeId,
+    Canonical, ChainId, Change, ChangeId, Digest, EpochNumber, Height, LaneHead, OperationId,
+    PeerKey, SignedOperation, TaskId, VolumeId,
 };
 use redb::{
     Database, DatabaseError, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
@@ -327,6 +328,26 @@ impl Store {
         table.iter()?.take(limit).map(|entry| Ok(entry?.1.value().to_vec())).collect()
     }
 
+    /// How operators handed over to those of epochs after `after`, ascending: as many as together have at most `bytes_max`, and
+    /// one at least if there is one.
+    ///
+    /// # Errors
+    /// As [`Store::tip`].
+    pub fn handovers(&self, after: EpochNumber, bytes_max: usize) -> Result<Vec<Handover>, Error> {
+        let Some(first) = after.0.checked_add(1) else { return Ok(Vec::new()) };
+        let table = self.read()?.open_table(tables::HANDOVERS)?;
+        let (mut handovers, mut bytes) = (Vec::new(), 0_usize);
+        for entry in table.range(first..)? {
+            let (_, handover) = entry?;
+            bytes = bytes.saturating_add(handover.value().len());
+            if bytes > bytes_max && !handovers.is_empty() {
+                break;
+            }
+            handovers.push(canonical("handovers", handover.value())?);
+        }
+        Ok(handovers)
+    }
+
     /// The consensus log of a checkpoint that isn't committed, in the order of its coming.
     ///
     /// # Errors
@@ -392,6 +413,7 @@ fn put_record(write: &WriteTransaction, record: Record) -> Result<(), Error> {
                 promises.insert(&id.0, operation.to_bytes().as_slice())?;
             }
         }
+        Record::Handover(handover) => put_handover(write, &handover)?,
         Record::Evidence(bytes) => {
             let mut evidence = write.open_table(tables::EVIDENCE)?;
             if evidence.len()? < EVIDENCE_MAX {
@@ -399,6 +421,12 @@ fn put_record(write: &WriteTransaction, record: Record) -> Result<(), Error> {
             }
         }
     }
+    Ok(())
+}
+
+pub(crate) fn put_handover(write: &WriteTransaction, handover: &Handover) -> Result<(), Error> {
+    let mut handovers = write.open_table(tables::HANDOVERS)?;
+    handovers.insert(handover.epoch.0, handover.to_bytes().as_slice())?;
     Ok(())
 }
 

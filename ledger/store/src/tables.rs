@@ -39,6 +39,8 @@ pub(crate) const PENDING: Table<Id, Bytes> = Table::new("pending");
 pub(crate) const PROMISES: Table<Id, Bytes> = Table::new("promises");
 /// By SHA-256: evidence as it came.
 pub(crate) const EVIDENCE: Table<Id, Bytes> = Table::new("evidence");
+/// By epoch: how its operators were handed over to.
+pub(crate) const HANDOVERS: Table<u64, Bytes> = Table::new("handovers");
 /// By height and place: entries as they came.
 pub(crate) const LOG: Table<(u64, u64), Bytes> = Table::new("log");
 /// By key: the height at which it was written, and the value as it is.
@@ -85,6 +87,7 @@ pub(crate) fn create(write: &WriteTransaction) -> Result<(), Error> {
     write.open_table(PENDING)?;
     write.open_table(PROMISES)?;
     write.open_table(EVIDENCE)?;
+    write.open_table(HANDOVERS)?;
     write.open_table(LOG)?;
     create_state(write)
 }

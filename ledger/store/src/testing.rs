@@ -64,6 +64,7 @@ impl Solo {
             epoch: EpochNumber(0),
             ethereum: EthereumBlock::default(),
             deposits: Vec::new(),
+            operators: None,
             operations: operations.iter().map(with_id).collect(),
             system: Writes::default(),
         };
@@ -107,6 +108,7 @@ impl Solo {
             closed: Vec::new(),
             dropped: Vec::new(),
             history_nodes: Vec::new(),
+            handover: None,
         };
         self.store.commit(&finalised).expect("a disk");
     }

@@ -1,7 +1,9 @@
 use borsh::{BorshDeserialize, BorshSerialize};
-use lamina_certificate::{Attestation, Checkpoint, Observation, ObservationSet, TaskCertificate};
+use lamina_certificate::{
+    Attestation, Checkpoint, Handover, Observation, ObservationSet, TaskCertificate,
+};
 use lamina_types::{
-    Bytes, Canonical, Change, ChangeId, Cut, Digest, HeaderId, Height, LaneHead, List,
+    Bytes, Canonical, Change, ChangeId, Cut, Digest, EpochNumber, HeaderId, Height, LaneHead, List,
     OperatorIndex, Outcome, PeerKey, SignedTaskRequest, TaskId, VolumeId,
 };
 
@@ -27,7 +29,9 @@ pub const CHANGE_REFS_MAX: usize = 24;
 pub const CHANGES_MAX: usize = 1024;
 /// Most checkpoints in a response; their bytes together stay within [`PAGE_BYTES_MAX`].
 pub const CHECKPOINTS_MAX: usize = 256;
-/// Most bytes of changes or checkpoints in a response, unless the first alone has more.
+/// Most handovers in a response; their bytes together stay within [`PAGE_BYTES_MAX`].
+pub const HANDOVERS_MAX: usize = 64;
+/// Most bytes of changes, checkpoints or handovers in a response, unless the first alone has more.
 pub const PAGE_BYTES_MAX: usize = 896 * 1024;
 /// Longest request, in bytes.
 pub const REQUEST_BYTES_MAX: usize = 4 * 1024;
@@ -76,6 +80,11 @@ pub enum Request {
         height: Height,
         /// The hash of the last key that's there; `None` at the beginning.
         after: Option<Digest>,
+    },
+    /// Send how operators handed over to those of later epochs, ascending.
+    Handovers {
+        /// To which epochs: those after this one.
+        after: EpochNumber,
     },
 }
 
@@ -153,6 +162,8 @@ pub enum Response {
     Changes(List<Change, CHANGES_MAX>),
     /// A part of the state, as the ledger's store reads it; `None` if the checkpoint's state isn't kept.
     Snapshot(Option<Bytes<CHUNK_BYTES_MAX>>),
+    /// Handovers, one after the other.
+    Handovers(List<Handover, HANDOVERS_MAX>),
 }
 
 impl Canonical for Response {
@@ -219,6 +230,8 @@ mod tests {
         };
         const { assert!(PAGE_BYTES_MAX + Change::BYTES_MAX + 16 < RESPONSE_BYTES_MAX) };
         const { assert!(PAGE_BYTES_MAX + Checkpoint::BYTES_MAX + Cut::BYTES_MAX < RESPONSE_BYTES_MAX) };
+        const { assert!(PAGE_BYTES_MAX + 16 < RESPONSE_BYTES_MAX) };
+        const { assert!(Handover::BYTES_MAX < PAGE_BYTES_MAX) };
         const { assert!(CHUNK_BYTES_MAX + 16 < RESPONSE_BYTES_MAX) };
         const { assert!(Outcome::BYTES_MAX + 16 < RESPONSE_BYTES_MAX) };
     }

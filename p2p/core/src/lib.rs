@@ -17,9 +17,9 @@ pub use collector::{Collector, Inserted};
 pub use download::{CHUNK_BYTES_MAX, Download, Progress};
 pub use exchange::{
     ATTESTATIONS_PER_TASK_MAX, CERTIFIED_MAX, CHANGE_REFS_MAX, CHANGES_MAX, CHECKPOINTS_MAX,
-    ChangeRef, IDS_MAX, INVENTORY_MAX, ITEMS_MAX, LANES_MAX, LaneRange, LedgerStatus,
-    OBSERVATIONS_MAX, PAGE_BYTES_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, Request, Response,
-    TaskEvidence,
+    ChangeRef, HANDOVERS_MAX, IDS_MAX, INVENTORY_MAX, ITEMS_MAX, LANES_MAX, LaneRange,
+    LedgerStatus, OBSERVATIONS_MAX, PAGE_BYTES_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX, Request,
+    Response, TaskEvidence,
 };
 pub use gossip::{
     CONSENSUS_BYTES_MAX, Error as GossipError, GOSSIP_BYTES_MAX, Gossip, MessageId, Second, Topic,

@@ -90,6 +90,9 @@ impl Desk {
         assert_eq!(set.chain(), &office.chain, "a set of another network");
         assert!(usize::from(set.size()) <= CONSENSUS_OPERATORS_MAX, "not a consensus set");
         let me = set.index_of_peer(&office.key).map_or(Seat::NONE, Seat);
+        // Who is registered with another BLS key can't sign: its votes would be forged ones.
+        let key = office.signer.as_ref().map(|signer| signer.bls_public_key());
+        let registered = set.get(me.0).map(|operator| operator.bls);
         Self {
             height,
             members: Members::of(&set),
@@ -103,7 +106,7 @@ impl Desk {
             replay: None,
             decision: None,
             own_proposal: None,
-            votes_itself: me != Seat::NONE && office.signer.is_some(),
+            votes_itself: me != Seat::NONE && key.is_some() && key == registered,
         }
     }
 

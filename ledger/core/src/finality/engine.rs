@@ -1,7 +1,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use lamina_certificate::{Checkpoint, OperatorSet, Signature};
+use lamina_certificate::{Checkpoint, OperatorSet, PublicKey, Signature};
 use lamina_types::{ChainId, Cut, Digest, HeaderId, Height, OperatorIndex, PeerKey, Timestamp};
 use rand_chacha::ChaCha20Rng;
 
@@ -15,6 +15,8 @@ use super::message::{ConsensusMessage, Value};
 
 /// Signs as this node's operator.
 pub trait Signer: Send {
+    /// The public part of the operator's BLS key.
+    fn bls_public_key(&self) -> PublicKey;
     /// With the operator's BLS key.
     fn bls(&self, message: &Digest) -> Signature;
     /// With the node's ed25519 key.

@@ -13,9 +13,10 @@
 //! signatures and computed their identifiers; who signed how is no part of what's agreed on.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use borsh::{BorshDeserialize, BorshSerialize};
-use lamina_certificate::{FeeSchedule, Genesis};
+use lamina_certificate::{FeeSchedule, Genesis, OperatorSet};
 use lamina_types::account::SigningContext;
 use lamina_types::{
     Action, Address, Amount, Digest, EpochNumber, EthereumBlock, Hasher, HeaderId, Height,
@@ -26,7 +27,9 @@ use super::accounts::{self, Submitted};
 use super::bank::{self, Holder};
 use super::claims::{self, Credit};
 use super::scope::TIMERS;
-use super::{Env, Executed, Module, Origin, Receipt, Refusal, Scope, Stop, Writes, results, tree};
+use super::{
+    Env, Executed, Module, Origin, Receipt, Refusal, Scope, Stop, Writes, operators, results, tree,
+};
 use crate::{StateReader, StorageError};
 
 /// Most timers that one checkpoint runs. The rest is due in the next one.
@@ -56,6 +59,9 @@ pub struct CheckpointInput {
     /// What came in on Ethereum with the blocks after the one that the header before names, up to this one's: each deposit's
     /// identifier, and what it's credited as. In Ethereum's order.
     pub deposits: Vec<(Digest, Credit)>,
+    /// The operators that Ethereum's snapshot of a later epoch has, if one came with these blocks: they sign from the next
+    /// checkpoint on.
+    pub operators: Option<Arc<OperatorSet>>,
     /// What is new in its cut, with verified signatures and their identifiers. Order and repetitions don't matter.
     pub operations: Vec<(OperationId, SignedOperation)>,
     /// What the ledger keeps of itself ([`crate::system`]).
@@ -128,6 +134,10 @@ impl Machine {
         run.scope.put(checkpoint.system.clone());
         run.begin(&current)?;
         run.credit(&checkpoint.deposits)?;
+        if let Some(set) = &checkpoint.operators {
+            operators::begin_epoch(&mut run.scope, Height(height.0.saturating_add(1)), set);
+            run.scope.accept();
+        }
         run.timers()?;
         for submitted in in_order(&checkpoint.previous, &checkpoint.operations) {
             run.submit(submitted)?;

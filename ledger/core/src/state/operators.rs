@@ -1,7 +1,8 @@
 //! Operators: the sets of each epoch, registered keys, who serves which service, and what operators did there, good and
 //! bad.
 //!
-//! The sets of all epochs come from the genesis file, each with the height from which it signs. The *service set* of a
+//! The sets of epochs come from the genesis file, or from Ethereum's snapshots by the checkpoints that name their blocks; each
+//! stands with the height from which it signs. The *service set* of a
 //! service at a height is made of the operators of that height's epoch that had chosen the service by then, in the epoch's
 //! order and with its stake ([`service_set`]). A service that none of them chose is served by all of them: so a network
 //! works before its operators choose. From the first choice on, those who chose answer for it alone, however little stake
@@ -61,6 +62,28 @@ pub struct Member {
     pub bls_public_key: Bytes<48>,
     /// Its stake, in gwei.
     pub stake_gwei: u64,
+}
+
+impl From<&Operator> for Member {
+    fn from(operator: &Operator) -> Self {
+        Self {
+            address: operator.address,
+            peer_key: operator.peer_key,
+            bls_public_key: bytes(&operator.bls.to_bytes()),
+            stake_gwei: operator.stake_gwei,
+        }
+    }
+}
+
+impl Member {
+    /// The operator, its BLS key decompressed; `None` if that's no key.
+    #[must_use]
+    pub fn operator(&self) -> Option<Operator> {
+        let bls = self.bls_public_key.as_slice().try_into().ok()?;
+        let bls = PublicKey::from_bytes(bls).ok()?;
+        let Self { address, peer_key, stake_gwei, .. } = *self;
+        Some(Operator { address, peer_key, bls, stake_gwei })
+    }
 }
 
 /// An account's keys.
@@ -145,20 +168,20 @@ impl Module for Operators {
     }
 }
 
+/// Ethereum's snapshot of a later epoch: its operators sign from checkpoint `first` on.
+pub(super) fn begin_epoch(scope: &mut Scope<'_>, first: Height, set: &OperatorSet) {
+    put_set(scope, first, set);
+}
+
 fn put_set(scope: &mut Scope<'_>, first: Height, set: &OperatorSet) {
     let epoch = set.epoch();
     scope.write(epoch_key(epoch), &Epoch { first, size: set.size(), root: set.root() });
     scope.write(start_key(first), &epoch);
     for (index, operator) in set.iter() {
+        let member = Member::from(operator);
         let keys = RegisteredKeys {
-            peer_key: operator.peer_key,
-            bls_public_key: bytes(&operator.bls.to_bytes()),
-        };
-        let member = Member {
-            address: operator.address,
-            peer_key: keys.peer_key,
-            bls_public_key: keys.bls_public_key.clone(),
-            stake_gwei: operator.stake_gwei,
+            peer_key: member.peer_key,
+            bls_public_key: member.bls_public_key.clone(),
         };
         scope.write(set_key(epoch, index), &member);
         scope.write(member_key(epoch, operator.address), &index);
@@ -515,11 +538,8 @@ impl Sets {
 fn read_set(scope: &Scope<'_>, epoch: EpochNumber) -> Result<OperatorSet, StorageError> {
     let chain = scope.read(CHAIN)?.ok_or_else(|| StorageError("no chain id".to_owned()))?;
     let operator = |member: Member| {
-        let bls = member.bls_public_key.as_slice().try_into().ok();
-        let bls = bls.and_then(|bytes| PublicKey::from_bytes(bytes).ok());
-        let bls = bls.ok_or_else(|| StorageError(format!("key of operator {}", member.address)))?;
-        let Member { address, peer_key, stake_gwei, .. } = member;
-        Ok(Operator { address, peer_key, bls, stake_gwei })
+        let operator = member.operator();
+        operator.ok_or_else(|| StorageError(format!("key of operator {}", member.address)))
     };
     let members = members(scope, epoch, OperatorIndex(0), usize::MAX)?;
     make_set(chain, epoch, members.into_iter().map(operator).collect::<Result<_, _>>()?)

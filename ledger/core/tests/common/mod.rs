@@ -61,6 +61,7 @@ impl Network {
             epoch: EpochNumber(0),
             ethereum: EthereumBlock::default(),
             deposits: Vec::new(),
+            operators: None,
             operations: operations.iter().map(named).collect(),
             system: Writes::new(),
         }

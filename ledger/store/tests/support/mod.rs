@@ -73,6 +73,7 @@ pub(crate) fn finalised(height: u64, executed: Executed) -> Finalised {
         closed: Vec::new(),
         dropped: Vec::new(),
         history_nodes: Vec::new(),
+        handover: None,
     }
 }
 
