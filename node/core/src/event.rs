@@ -5,8 +5,9 @@ use lamina_certificate::{
 };
 use lamina_p2p::{Gossip, Offence, Request, Response, Topic, Verdict};
 use lamina_types::{
-    Bytes, Digest, Height, Input, Manifest, ObservationValue, OperationId, OperatorIndex, Outcome,
-    PeerKey, ServiceId, SignedOperation, SignedTaskRequest, TaskId, Timestamp, account,
+    Bytes, Digest, EpochNumber, Height, Input, Manifest, ObservationValue, OperationId,
+    OperatorIndex, Outcome, PeerKey, ServiceId, SignedOperation, SignedTaskRequest, TaskId,
+    Timestamp, account,
 };
 
 use crate::Record;
@@ -333,6 +334,10 @@ pub enum Notice {
     ProposalEquivocation(TaskId, OperatorIndex),
     /// A checkpoint is final and on disk, with so many operations.
     Checkpoint(Height, usize),
+    /// The operators of a later epoch sign from the next checkpoint on: its number, and how many they are.
+    EpochBegins(EpochNumber, u16),
+    /// The operators of this epoch have another BLS key for this node than it has: it signs nothing.
+    ForeignKey(EpochNumber),
     /// The ledger begins from the state of this checkpoint.
     SnapshotRestored(Height),
     /// The operator with this key signed two changes with one number.

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use lamina_certificate::{Genesis, GenesisError, Operator, OperatorSet};
+use lamina_certificate::{Genesis, Operator, OperatorSet};
 use lamina_p2p::{
     BAN_THRESHOLD, Gossip, Offence, Request, Scores, Seen, Topic, Verdict, message_id,
 };
@@ -146,20 +146,14 @@ impl Node {
     }
 
     /// The node with a ledger, as it was left.
-    ///
-    /// # Errors
-    /// The genesis file's operators don't hold.
-    pub fn with_ledger(
-        mut self,
-        genesis: &Genesis,
-        start: LedgerStart,
-    ) -> Result<Self, GenesisError> {
+    #[must_use]
+    pub fn with_ledger(mut self, genesis: &Genesis, start: LedgerStart) -> Self {
         let rng = ChaCha20Rng::from_rng(&mut self.rng);
-        let ledger = Ledger::new(genesis, self.key, start, rng, self.now)?;
+        let ledger = Ledger::new(genesis, self.key, start, rng, self.now);
         self.ledger = Some(Box::new(ledger));
         // What services there are, before anything else.
         self.drive_ledger();
-        Ok(self)
+        self
     }
 
     /// Tells the node what happened.

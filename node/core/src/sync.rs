@@ -76,7 +76,8 @@ impl Node {
             | Request::Checkpoints { .. }
             | Request::Lanes(_)
             | Request::Changes(_)
-            | Request::Snapshot { .. } => {
+            | Request::Snapshot { .. }
+            | Request::Handovers { .. } => {
                 // A node without a ledger leaves such questions open, as one that's busy.
                 if let Some(ledger) = &mut self.ledger {
                     ledger.answer(id, request);

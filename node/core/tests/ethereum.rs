@@ -4,6 +4,7 @@ mod ledger_network;
 
 use std::time::Duration;
 
+use lamina_certificate::HandoverFile;
 use lamina_ledger::state::Scope;
 use lamina_ledger::state::bank::{self, Holder};
 use lamina_ledger::state::claims;
@@ -146,6 +147,68 @@ fn nodes_that_restart_before_they_hear_of_ethereum_go_on_once_they_do() {
 }
 
 #[test]
+fn operators_that_ethereum_snapshots_take_over_one_checkpoint_later() {
+    let mut network = Network::new(&Plan { ethereum: true, hosts: 6, ..Plan::of(4) });
+    network.load(4);
+    network.pass(seconds(4));
+    network.roll(&[2, 3, 4, 5]);
+    let epoch = |network: &Network, number: u64| {
+        (0..6).all(|host| network.hosts[host].disk.tip().header.epoch.0 == number)
+    };
+    assert!(epoch(&network, 0));
+    let mut step = 0;
+    while !epoch(&network, 1) {
+        network.load(1);
+        network.pass(seconds(1));
+        step += 1;
+        assert!(step < 60, "{}", network.describe());
+    }
+    let headers = network.witness.headers_from(1);
+    let first = headers.iter().position(|header| header.epoch.0 == 1).unwrap();
+    let (last, first) = (headers[first - 1], headers[first]);
+    assert_ne!(last.next_operators, last.operators);
+    assert_eq!(last.next_operators, first.operators);
+    // Those who left aren't needed any more, and those who came are.
+    network.kill(0);
+    network.kill(1);
+    network.load(10);
+    let height = network.height(5);
+    network.pass(seconds(10));
+    assert!(network.height(5) > height, "{}", network.describe());
+    network.settle();
+    network.assert_applied();
+}
+
+#[test]
+fn a_snapshot_is_followed_by_who_hears_of_it_late_or_was_away() {
+    let mut network = Network::new(&Plan { ethereum: true, hosts: 5, ..Plan::of(4) });
+    network.hosts[3].ethereum_lag = seconds(25);
+    network.kill(4);
+    for operators in [vec![0, 1, 2, 3, 4], vec![1, 2, 3, 4], vec![0, 1, 2, 3]] {
+        network.roll(&operators);
+        for _ in 0..8 {
+            network.load(2);
+            network.pass(seconds(2));
+        }
+    }
+    network.settle();
+    network.load(1);
+    network.until(CREDITED * 4, "all are in the last epoch", |network| {
+        (0..5).all(|host| network.hosts[host].disk.tip().header.epoch.0 == 3)
+    });
+    network.settle();
+    network.assert_applied();
+    let tip = network.hosts[4].disk.tip();
+    assert_eq!(network.hosts[4].disk.handovers.len(), 3);
+    for (host, handovers) in network.hosts.iter().map(|host| &host.disk.handovers).enumerate() {
+        assert_eq!(handovers, &network.hosts[0].disk.handovers, "{host}");
+    }
+    let file = HandoverFile::new(network.hosts[4].disk.handovers.values().cloned().collect());
+    let epochs = file.unwrap().epochs(&network.genesis).unwrap();
+    assert_eq!(epochs.last().unwrap().1.root(), tip.header.operators);
+}
+
+#[test]
 fn a_long_absence_of_everyone_is_made_up_for_in_steps() {
     let mut network = quiet();
     network.partition(&[0, 1, 2, 3]);
@@ -174,14 +237,14 @@ fn a_network_without_contracts_names_no_block() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Lags, kills and losses: deposits are credited once, and everywhere alike.
+    /// Lags, kills and losses: deposits are credited once, operators change, and everywhere alike.
     #[test]
     fn deposits_are_credited_once_whatever_the_timing(
         seed: u64,
         lags in prop::collection::vec(0_u64..20_000, 4),
-        deeds in prop::collection::vec((0_u8..8, 0_usize..4), 8..24),
+        deeds in prop::collection::vec((0_u8..9, 0_usize..4), 8..24),
     ) {
         let mut network = Network::new(&Plan { seed, ethereum: true, ..Plan::of(4) });
         for (host, lag) in network.hosts.iter_mut().zip(lags) {
@@ -193,6 +256,8 @@ proptest! {
                 0 if network.running().len() == 4 => network.kill(host),
                 1 if network.hosts[host].node.is_none() => network.start(host),
                 2..=4 => network.load(2),
+                // Three of four, so that others than those who were there are needed.
+                8 => network.roll(&[host, (host + 1) % 4, (host + 2) % 4]),
                 _ => network.mine(&[(deed, 1), ((deed + 1) % 8, 2)]),
             }
             network.pass(seconds(2));

@@ -1,6 +1,8 @@
 //! What's decided: evaluated, compared with its header, committed; then comes the next.
 
-use lamina_certificate::Checkpoint;
+use std::sync::Arc;
+
+use lamina_certificate::{Checkpoint, Handover, OperatorSet};
 use lamina_ledger::book::{CutError, Fallen, FinalisedCut, VerifiedChange};
 use lamina_ledger::finality::Value;
 use lamina_ledger::history::Mmr;
@@ -39,6 +41,7 @@ pub struct Commitment {
     finalised: FinalisedCut,
     opened: Vec<VolumeId>,
     history_nodes: Vec<(u64, Digest)>,
+    handover: Option<Box<Handover>>,
 }
 
 impl Commitment {
@@ -58,6 +61,7 @@ impl Commitment {
             closed: self.finalised.closed,
             dropped: self.finalised.dropped,
             history_nodes: self.history_nodes,
+            handover: self.handover,
         }
     }
 }
@@ -82,6 +86,8 @@ pub(crate) struct Decision {
     fallen: Vec<Fallen>,
     /// Operations in the changes that are final with it; known then, too.
     held: Vec<OperationId>,
+    /// Who signs from the next checkpoint on, if it's others; known then, too.
+    operators: Option<Arc<OperatorSet>>,
     /// Whether peers sent it, rather than this node's own consensus.
     fetched: bool,
     stage: Stage,
@@ -104,6 +110,7 @@ impl Decision {
             cut,
             fallen: Vec::new(),
             held: Vec::new(),
+            operators: None,
             fetched,
             stage: Stage::Waiting,
         }
@@ -111,6 +118,10 @@ impl Decision {
 
     pub(super) const fn cut(&self) -> &Cut {
         &self.cut
+    }
+
+    pub(super) const fn header(&self) -> &CheckpointHeader {
+        &self.checkpoint.header
     }
 }
 
@@ -166,6 +177,7 @@ impl Ledger {
             epoch: header.epoch,
             ethereum: header.ethereum,
             deposits: self.ethereum.deposits_to(&header.ethereum),
+            operators: self.ethereum.operators_to(&header.ethereum).cloned(),
             operations,
             system,
         };
@@ -239,6 +251,9 @@ impl Ledger {
             Named::Missing => return,
             Named::Wrong => return self.halt_at_block(&header.ethereum),
         }
+        if self.next_operators(header.height, &header.ethereum) != header.next_operators {
+            return self.halt_at_block(&header.ethereum);
+        }
         match self.books.check(&cut) {
             Ok(_) => {
                 if let Some(decision) = &mut self.decision {
@@ -273,6 +288,11 @@ impl Ledger {
             ));
         }
         decision.stage = Stage::Committing;
+        decision.operators = self.ethereum.operators_to(&header.ethereum).cloned();
+        let handover = decision.operators.as_ref().and_then(|set| {
+            let handover = Handover::new(decision.checkpoint.clone(), set);
+            Some(Box::new(handover.ok()?))
+        });
         let (checkpoint, cut) = (decision.checkpoint.clone(), decision.cut.clone());
         match self.books.finalise(&cut) {
             Ok(mut finalised) => {
@@ -286,8 +306,15 @@ impl Ledger {
                 let history_nodes = history_nodes(self.history.clone(), &header);
                 let books = cut.books.as_slice().iter();
                 let opened = books.map(|b| VolumeId { book: b.book, volume: b.volume }).collect();
-                let commitment =
-                    Commitment { evaluation, checkpoint, cut, finalised, opened, history_nodes };
+                let commitment = Commitment {
+                    evaluation,
+                    checkpoint,
+                    cut,
+                    finalised,
+                    opened,
+                    history_nodes,
+                    handover,
+                };
                 self.work(LedgerWork::Commit(Box::new(commitment)));
             }
             Err(error) => self.halt(&format!("a decided cut can't be finalised: {error}")),
@@ -305,6 +332,16 @@ impl Ledger {
         let id = header.id(&self.context.chain);
         self.history.append(&id);
         let height = header.height;
+        if let Some(set) = decision.operators {
+            self.act(LedgerAction::Notify(Notice::EpochBegins(set.epoch(), set.size())));
+            let me = set.index_of_peer(&self.key).and_then(|index| set.get(index));
+            let key = self.signer.as_ref().map(|signer| signer.bls_public_key());
+            if me.is_some_and(|operator| Some(operator.bls) != key) {
+                self.act(LedgerAction::Notify(Notice::ForeignKey(set.epoch())));
+            }
+            self.epochs.begin(Height(height.0 + 1), set);
+        }
+        self.epochs.forget_before(height);
         self.tip = Tip { header, id };
         self.ethereum.forget_to(&self.tip.header.ethereum);
         self.forget_final(receipts, &decision.held);
@@ -376,6 +413,16 @@ impl Ledger {
         self.halt(&format!(
             "the network's checkpoints and this node's endpoints don't agree on block {} of Ethereum: configure other \
              endpoints under `ethereum`, then delete ethereum.redb and restart",
+            block.number
+        ));
+    }
+
+    /// Ethereum's snapshot has other operators than the network began with, or handed over to.
+    pub(super) fn halt_at_operators(&mut self, block: &EthereumBlock) {
+        self.halt(&format!(
+            "block {} of Ethereum has a snapshot of operators that aren't those of the same epoch in the genesis file, or in \
+             checkpoints: compare the genesis file with others', and the endpoints under `ethereum`; if both are right, the \
+             checkpoints were signed by operators who had left",
             block.number
         ));
     }

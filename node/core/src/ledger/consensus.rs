@@ -7,7 +7,7 @@ use lamina_ledger::finality::{
 };
 use lamina_p2p::{ChangeRef, Gossip, Offence, Second, Verdict};
 use lamina_types::{
-    Bytes, Canonical, CheckpointHeader, Cut, EpochNumber, EthereumBlock, HeaderId, Height,
+    Bytes, Canonical, CheckpointHeader, Cut, Digest, EpochNumber, EthereumBlock, HeaderId, Height,
     OperatorIndex, PeerKey, Timestamp,
 };
 
@@ -121,13 +121,28 @@ impl Ledger {
         }
         let calls = height == next && !self.started;
         if calls || self.wary || is_cheap(&message) {
-            if !is_signed(&message, self.epochs.consensus(height)) {
-                return self.forged(&message);
+            if !self.is_signed(&message) {
+                let unknown = !self.is_known_who_signs(height);
+                return if unknown { Ok(Verdict::Ignore) } else { self.forged(&message) };
             }
             self.called |= calls;
         }
         self.engine.handle(now, Input::Message { from, message });
         Ok(Verdict::Accept)
+    }
+
+    /// Whether an operator signed a message who may sign at its height, as far as that's known.
+    fn is_signed(&self, message: &ConsensusMessage) -> bool {
+        let height = message.height();
+        let known = self.is_known_who_signs(height);
+        let coming = self.ethereum.operators().filter(|_| !known);
+        is_signed(message, self.epochs.consensus(height))
+            || coming.into_iter().any(|set| is_signed(message, &set.consensus_set()))
+    }
+
+    /// Whether it's certain who signs at this height: a checkpoint before it that isn't committed here may have changed that.
+    fn is_known_who_signs(&self, height: Height) -> bool {
+        height.0 <= self.tip.header.height.0 + 1 || !self.ethereum.is_followed()
     }
 
     /// A message whose signature doesn't hold. Whoever passes on what everyone verifies first is at fault; a precommit or
@@ -253,7 +268,15 @@ impl Ledger {
             ethereum,
             time,
             operators: self.epochs.root(height),
-            next_operators: self.epochs.root(Height(height.0 + 1)),
+            next_operators: self.next_operators(height, &ethereum),
+        }
+    }
+
+    /// The root of the operators that sign after a checkpoint that names this block, as this node knows the chain.
+    pub(super) fn next_operators(&self, height: Height, ethereum: &EthereumBlock) -> Digest {
+        match self.ethereum.operators_to(ethereum) {
+            Some(set) => set.root(),
+            None => self.epochs.root(Height(height.0 + 1)),
         }
     }
 
@@ -280,9 +303,17 @@ impl Ledger {
         expected.state = header.state;
         expected.claims = header.claims;
         expected.results = header.results;
+        expected.next_operators = header.next_operators;
         let last = self.tip.header.time;
         let in_time = time >= last + self.interval && time <= self.now + self.config.drift_max;
         *header == expected && in_time
+    }
+
+    /// Whether it names the operators that follow, and there's a reason for it; its block of Ethereum is known.
+    fn is_right_of_ethereum(&self, value: &Value) -> bool {
+        let Value { header, .. } = value;
+        let next = self.next_operators(header.height, &header.ethereum);
+        header.next_operators == next && self.has_reason(value)
     }
 
     /// Whether there's a reason for this checkpoint; its block of Ethereum is known.
@@ -299,7 +330,7 @@ impl Ledger {
         let Some(Judgement { value, proposer }) = self.judgements.get(&id) else { return };
         let (value, proposer) = (value.clone(), *proposer);
         match self.ethereum.judge(&self.tip.header.ethereum, &value.header.ethereum) {
-            Named::Right if self.has_reason(&value) => {}
+            Named::Right if self.is_right_of_ethereum(&value) => {}
             Named::Missing => return,
             Named::Right | Named::Wrong => {
                 self.judgements.remove(&id);

@@ -4,7 +4,10 @@ use std::sync::Arc;
 use lamina_certificate::OperatorSet;
 use lamina_types::{Digest, EpochNumber, Height, PeerKey};
 
-/// The operator sets of all epochs that are known, each from the first checkpoint that it signs.
+/// Epochs before the tip's that are remembered: evidence of older ones comes too late, here as in the state.
+pub(super) const PAST_EPOCHS_KEPT: usize = 16;
+
+/// The operator sets of the epochs that are known, each from the first checkpoint that it signs.
 #[derive(Debug, Clone)]
 pub(crate) struct Epochs(Vec<Epoch>);
 
@@ -17,14 +20,33 @@ struct Epoch {
 }
 
 impl Epochs {
-    /// Epochs in ascending order; the first begins at height 0.
-    pub(crate) fn new(epochs: Vec<(Height, OperatorSet)>) -> Self {
-        assert!(epochs.first().is_some_and(|(from, _)| from.0 == 0), "epoch 0 begins at genesis");
-        let epoch = |(from, set): (Height, OperatorSet)| {
-            let (consensus, root) = (Arc::new(set.consensus_set()), set.root());
-            Epoch { from, set: Arc::new(set), consensus, root }
-        };
-        Self(epochs.into_iter().map(epoch).collect())
+    /// Epochs in ascending order.
+    ///
+    /// # Panics
+    /// If there's none.
+    pub(crate) fn new(epochs: impl IntoIterator<Item = (Height, Arc<OperatorSet>)>) -> Self {
+        let epochs: Vec<Epoch> =
+            epochs.into_iter().map(|(from, set)| Epoch::new(from, set)).collect();
+        assert!(!epochs.is_empty(), "a network has operators from the beginning");
+        Self(epochs)
+    }
+
+    /// A later epoch begins, whose operators were handed over to. One that's known is left.
+    pub(crate) fn begin(&mut self, from: Height, set: Arc<OperatorSet>) {
+        if set.epoch() > self.last().epoch() {
+            self.0.push(Epoch::new(from, set));
+        }
+    }
+
+    /// Forgets what's long before this height.
+    pub(crate) fn forget_before(&mut self, height: Height) {
+        let past = self.index(height).saturating_sub(PAST_EPOCHS_KEPT);
+        self.0.drain(..past);
+    }
+
+    /// The last epoch that's known.
+    pub(crate) fn last(&self) -> &Arc<OperatorSet> {
+        &self.0.last().expect("there's always one").set
     }
 
     /// The number of the epoch whose set signs this checkpoint.
@@ -72,7 +94,15 @@ impl Epochs {
         &self.0[self.index(height)]
     }
 
+    /// Of a height before all that's known, the first one.
     fn index(&self, height: Height) -> usize {
-        self.0.partition_point(|epoch| epoch.from <= height) - 1
+        self.0.partition_point(|epoch| epoch.from <= height).saturating_sub(1)
+    }
+}
+
+impl Epoch {
+    fn new(from: Height, set: Arc<OperatorSet>) -> Self {
+        let (consensus, root) = (Arc::new(set.consensus_set()), set.root());
+        Self { from, set, consensus, root }
     }
 }

@@ -1,15 +1,18 @@
 //! What this node knows of Ethereum's finalised chain, after the block that the tip names.
 //!
 //! A checkpoint names a block whose number is a multiple of the network's stride, never one before its predecessor's, and
-//! credits what came in with the blocks in between. A proposer names the last one that it has known for a while. Who
+//! credits what came in with the blocks in between; the last operator set that was snapshotted in them signs from the next
+//! checkpoint on. A proposer names the last one that it has known for a while. Who
 //! doesn't have that block yet waits for it, as for changes; who has another hash for it votes against it.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU64;
+use std::sync::Arc;
 use std::time::Duration;
 
+use lamina_certificate::OperatorSet;
 use lamina_ledger::state::claims::Credit;
-use lamina_types::{Digest, EthereumBlock, Timestamp};
+use lamina_types::{Digest, EpochNumber, EthereumBlock, Timestamp};
 
 /// Most strides by which one checkpoint goes on.
 const STRIDES_MAX: usize = 256;
@@ -21,12 +24,14 @@ const STRIDES_HELD_MAX: usize = 2 * STRIDES_MAX;
 const DEPOSITS_HELD_MAX: usize = 4 * DEPOSITS_MAX;
 
 /// Blocks of Ethereum's finalised chain, up to one whose number is a multiple of the network's stride.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct EthereumStride {
     /// The last block.
     pub block: EthereumBlock,
     /// What came in with these blocks, in order: each deposit's identifier, and what it's credited as.
     pub deposits: Vec<(Digest, Credit)>,
+    /// The last operator set that was snapshotted with these blocks.
+    pub operators: Option<Arc<OperatorSet>>,
 }
 
 /// What to think of a block that a checkpoint names.
@@ -56,6 +61,7 @@ pub(super) struct Ethereum {
 struct Known {
     hash: Digest,
     deposits: Vec<(Digest, Credit)>,
+    operators: Option<Arc<OperatorSet>>,
     /// From when on this node proposes it.
     settled: Timestamp,
 }
@@ -65,7 +71,8 @@ impl Ethereum {
         Self { stride, settling, strides: BTreeMap::new(), deposits: 0 }
     }
 
-    /// Takes strides in the order of the chain; those up to the tip's block aren't needed any more.
+    /// Takes strides in the order of the chain; those up to the tip's block aren't needed any more. Operators of `epoch`, which
+    /// signs the next checkpoint, or of earlier ones, are no news.
     ///
     /// # Errors
     /// The block that has another hash than the tip says.
@@ -73,9 +80,10 @@ impl Ethereum {
         &mut self,
         now: Timestamp,
         tip: &EthereumBlock,
+        epoch: EpochNumber,
         strides: Vec<EthereumStride>,
     ) -> Result<(), EthereumBlock> {
-        for EthereumStride { block, deposits } in strides {
+        for EthereumStride { block, deposits, operators } in strides {
             if block.number == tip.number && block.hash != tip.hash {
                 return Err(block);
             }
@@ -83,8 +91,10 @@ impl Ethereum {
                 continue;
             }
             self.deposits += deposits.len();
+            let operators = operators.filter(|set| set.epoch() > epoch);
             let settled = now + self.settling;
-            self.strides.insert(block.number, Known { hash: block.hash, deposits, settled });
+            let known = Known { hash: block.hash, deposits, operators, settled };
+            self.strides.insert(block.number, known);
         }
         Ok(())
     }
@@ -139,6 +149,23 @@ impl Ethereum {
         strides.flat_map(|(_, known)| known.deposits.iter().copied()).collect()
     }
 
+    /// The operators that sign after a checkpoint that names this block, if they aren't the ones before: the last that were
+    /// snapshotted since the tip's block.
+    pub(super) fn operators_to(&self, block: &EthereumBlock) -> Option<&Arc<OperatorSet>> {
+        let strides = self.strides.range(..=block.number);
+        strides.rev().find_map(|(_, known)| known.operators.as_ref())
+    }
+
+    /// All sets that were snapshotted since the tip's block.
+    pub(super) fn operators(&self) -> impl Iterator<Item = &Arc<OperatorSet>> {
+        self.strides.values().filter_map(|known| known.operators.as_ref())
+    }
+
+    /// Whether the network has to do with Ethereum: then nobody knows the operators of the checkpoint after the next.
+    pub(super) const fn is_followed(&self) -> bool {
+        self.stride.is_some()
+    }
+
     /// Whether it's worth a checkpoint to get as far as this block: something came in, or it's as far as one can go.
     pub(super) fn is_reason(&self, block: &EthereumBlock) -> bool {
         self.reason().is_some_and(|(number, _)| number <= block.number)
@@ -152,8 +179,7 @@ impl Ethereum {
     /// The first stride that's worth a checkpoint.
     fn reason(&self) -> Option<(u64, &Known)> {
         let strides = self.strides.iter().take(STRIDES_MAX).enumerate();
-        let is_reason =
-            |i: usize, known: &Known| !known.deposits.is_empty() || i + 1 == STRIDES_MAX;
+        let is_reason = |i: usize, known: &Known| known.is_eventful() || i + 1 == STRIDES_MAX;
         let mut reasons = strides.filter(|(i, (_, known))| is_reason(*i, known));
         reasons.next().map(|(_, (number, known))| (*number, known))
     }
@@ -166,6 +192,13 @@ impl Ethereum {
             *i == 0 || (*i < STRIDES_MAX && deposits <= DEPOSITS_MAX)
         };
         self.strides.iter().enumerate().take_while(fits).map(|(_, stride)| stride)
+    }
+}
+
+impl Known {
+    /// Whether something came in that's worth a checkpoint.
+    const fn is_eventful(&self) -> bool {
+        !self.deposits.is_empty() || self.operators.is_some()
     }
 }
 
@@ -186,6 +219,7 @@ mod tests {
         EthereumStride {
             block: block(number),
             deposits: vec![(Digest::default(), credit); deposits],
+            operators: None,
         }
     }
 
@@ -193,7 +227,8 @@ mod tests {
     fn known(deposits: &[usize]) -> Ethereum {
         let mut ethereum = Ethereum::new(NonZeroU64::new(10), SETTLING);
         let strides = (1..).zip(deposits).map(|(i, count)| stride(i * 10, *count)).collect();
-        ethereum.take(Timestamp(0), &EthereumBlock::default(), strides).unwrap();
+        let (tip, epoch) = (EthereumBlock::default(), EpochNumber(0));
+        ethereum.take(Timestamp(0), &tip, epoch, strides).unwrap();
         ethereum
     }
 
@@ -251,8 +286,9 @@ mod tests {
     fn another_hash_than_the_tip_s_is_told() {
         let mut ethereum = known(&[1]);
         let other = EthereumBlock { hash: Digest([255; 32]), ..block(20) };
-        let strides = vec![EthereumStride { block: block(20), deposits: Vec::new() }];
-        assert_eq!(ethereum.take(Timestamp(0), &other, strides), Err(block(20)));
+        let strides = vec![stride(20, 0)];
+        let taken = ethereum.take(Timestamp(0), &other, EpochNumber(0), strides);
+        assert_eq!(taken, Err(block(20)));
         ethereum.forget_to(&block(10));
         assert_eq!(ethereum.deposits, 0);
     }

@@ -27,7 +27,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lamina_certificate::Checkpoint;
+use lamina_certificate::{Checkpoint, OperatorSet};
 use lamina_ledger::Record;
 use lamina_ledger::book::Books;
 use lamina_ledger::finality::{Engine, Input, LogEntry, Signer};
@@ -170,7 +170,7 @@ pub(crate) struct Ledger {
     /// Whether a forged precommit of the height was passed on: from now on each is verified first.
     wary: bool,
     decision: Option<Decision>,
-    /// Checkpoints of peers, to be applied after the tip.
+    /// Checkpoints of peers whose certificates hold, to be applied after the tip.
     ahead: VecDeque<(Checkpoint, Cut)>,
     peers: BTreeMap<PeerKey, Peer>,
     snapshot: Option<sync::Snapshot>,
@@ -374,8 +374,21 @@ impl Ledger {
 
     /// Ethereum went on: what waits for its blocks goes on, too.
     fn followed(&mut self, strides: Vec<EthereumStride>) {
-        match self.ethereum.take(self.now, &self.tip.header.ethereum, strides) {
-            Ok(()) => self.go_on(),
+        for EthereumStride { block, operators, .. } in &strides {
+            // Those of the genesis file, and those that checkpoints have handed over to, come again.
+            let of = |set: &OperatorSet| self.epochs.of(set.epoch()).map(|known| known.root());
+            let contradicts =
+                |set: &Arc<OperatorSet>| of(set).is_some_and(|known| known != set.root());
+            if operators.as_ref().is_some_and(contradicts) {
+                return self.halt_at_operators(block);
+            }
+        }
+        let epoch = self.epochs.number(Height(self.tip.header.height.0 + 1));
+        match self.ethereum.take(self.now, &self.tip.header.ethereum, epoch, strides) {
+            Ok(()) => {
+                self.go_on();
+                self.catch_up();
+            }
             Err(block) => self.halt_at_block(&block),
         }
     }

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use lamina_certificate::{Evidence, Genesis, GenesisError, Signature};
+use lamina_certificate::{Evidence, Genesis, GenesisError, OperatorSet, PublicKey, Signature};
 use lamina_ledger::book::{Books, Limits, VerifiedChange};
 use lamina_ledger::finality::{Engine, LogEntry, Signer};
 use lamina_ledger::history::Mmr;
-use lamina_ledger::state::{Executed, next_timer};
+use lamina_ledger::state::operators::{self, Sets};
+use lamina_ledger::state::{Executed, Scope, next_timer};
 use lamina_ledger::system::{self, FinalVolume};
 use lamina_ledger::{Decision, Finalised, StateReader, StorageError};
 use lamina_types::{
@@ -19,7 +20,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
 use super::apply::history_nodes;
-use super::epochs::Epochs;
+use super::epochs::{Epochs, PAST_EPOCHS_KEPT};
 use super::ethereum::Ethereum;
 use super::outbox::Outbox;
 use super::pace::Pace;
@@ -64,6 +65,9 @@ pub struct Restored {
     pub history: Mmr,
     /// The open volumes.
     pub volumes: Vec<(BookId, FinalVolume)>,
+    /// The operator sets of the last epochs, and of those to come as far as they're known, ascending, each with the first
+    /// checkpoint that it signs.
+    pub epochs: Vec<(Height, Arc<OperatorSet>)>,
     /// The first moment at which the state has something to do by itself.
     pub next_timer: Option<Timestamp>,
     /// What tasks need of it ([`Registry::all`]).
@@ -79,10 +83,31 @@ impl Restored {
         Ok(Self {
             history: system::history(reader)?,
             volumes: system::books(reader)?,
+            epochs: epochs(reader)?,
             next_timer: next_timer(reader)?,
             view: registry.all(reader)?,
         })
     }
+}
+
+/// The last epochs of a state, ascending.
+fn epochs(reader: &impl StateReader) -> Result<Vec<(Height, Arc<OperatorSet>)>, StorageError> {
+    let (scope, sets) = (Scope::new(reader), Sets::default());
+    let mut epochs = Vec::new();
+    // The latest come first.
+    let mut past = 0;
+    for first in operators::epoch_starts(&scope)? {
+        past += usize::from(first.0 <= reader.version());
+        if past > PAST_EPOCHS_KEPT {
+            break;
+        }
+        let number = operators::epoch_at(&scope, first)?;
+        let set = number.map(|number| sets.of_epoch(&scope, number)).transpose()?.flatten();
+        let set = set.ok_or_else(|| StorageError(format!("the epoch of height {first}")))?;
+        epochs.push((first, set));
+    }
+    epochs.reverse();
+    Ok(epochs)
 }
 
 /// Checkpoint 0, as it's written.
@@ -93,7 +118,8 @@ pub fn genesis_checkpoint(
     genesis: &Genesis,
     executed: Executed,
 ) -> Result<Finalised, GenesisError> {
-    let epochs = Epochs::new(genesis.epochs()?);
+    let epochs = genesis.epochs()?.into_iter();
+    let epochs = Epochs::new(epochs.map(|(from, set)| (from, Arc::new(set))));
     let cut = Cut::default();
     let header = CheckpointHeader {
         epoch: EpochNumber(0),
@@ -118,6 +144,7 @@ pub fn genesis_checkpoint(
         closed: Vec::new(),
         dropped: Vec::new(),
         history_nodes,
+        handover: None,
     })
 }
 
@@ -129,9 +156,9 @@ impl Ledger {
         start: LedgerStart,
         mut rng: ChaCha20Rng,
         now: Timestamp,
-    ) -> Result<Self, GenesisError> {
+    ) -> Self {
         let context = genesis.signing_context();
-        let epochs = Epochs::new(genesis.epochs()?);
+        let epochs = Epochs::new(start.restored.epochs.iter().cloned());
         let engine_rng = ChaCha20Rng::from_rng(&mut rng);
         let signer = start.signer.clone();
         let tip = Tip { id: start.tip.id(&context.chain), header: start.tip };
@@ -198,7 +225,7 @@ impl Ledger {
         for evidence in start.evidence.iter().filter_map(|bytes| Evidence::from_bytes(bytes).ok()) {
             ledger.report_evidence(&evidence);
         }
-        Ok(ledger)
+        ledger
     }
 
     /// Goes on from a state.
@@ -207,6 +234,7 @@ impl Ledger {
         history.append(&tip.id);
         self.history = history;
         self.next_timer = restored.next_timer;
+        self.epochs = Epochs::new(restored.epochs);
         self.tip = tip;
         self.ethereum.forget_to(&self.tip.header.ethereum);
         self.set_authors();
@@ -247,6 +275,10 @@ impl Ledger {
 struct Shared(Arc<dyn Signer + Sync>);
 
 impl Signer for Shared {
+    fn bls_public_key(&self) -> PublicKey {
+        self.0.bls_public_key()
+    }
+
     fn bls(&self, message: &Digest) -> Signature {
         self.0.bls(message)
     }

@@ -5,13 +5,17 @@
 
 use std::time::Duration;
 
-use lamina_certificate::Checkpoint;
-use lamina_ledger::FinalChange;
+use std::sync::Arc;
+
+use lamina_certificate::{Checkpoint, Handover, OperatorSet};
 use lamina_ledger::book::verify_with;
+use lamina_ledger::{FinalChange, Record};
 use lamina_p2p::{
     CHANGE_REFS_MAX, CHANGES_MAX, ChangeRef, LaneRange, LedgerStatus, Offence, Request, Response,
 };
-use lamina_types::{Change, Cut, Digest, Height, List, PeerKey, Timestamp};
+use lamina_types::{
+    Change, CheckpointHeader, Cut, Digest, EpochNumber, Height, List, PeerKey, Timestamp,
+};
 use rand_core::Rng as _;
 
 use super::apply::final_change;
@@ -32,6 +36,7 @@ pub(crate) enum LedgerQuestion {
     Lanes(Vec<LaneRange>),
     Changes(Vec<ChangeRef>),
     Snapshot(Height, Option<Digest>),
+    Handovers(EpochNumber),
 }
 
 /// What is known of a peer's ledger.
@@ -195,6 +200,9 @@ impl Ledger {
                     None => self.snapshot = None,
                 }
             }
+            (LedgerQuestion::Handovers(after), Some(Response::Handovers(list))) => {
+                self.handle_handovers(from, *after, list.into_vec());
+            }
             (_, Some(_)) => self.act(LedgerAction::Charge(from, Offence::WrongAnswer)),
             (LedgerQuestion::Snapshot(height, _), None) if self.takes_snapshot(from, *height) => {
                 self.snapshot = None;
@@ -277,6 +285,10 @@ impl Ledger {
         if self.ahead.len() > AHEAD_MAX / 2 || self.asked.iter().any(busy) {
             return;
         }
+        // Until it's known who signs what follows, there's no use in it.
+        if !self.knows_who_follows(have) {
+            return;
+        }
         let best: Vec<_> = self.peers.iter().filter(|(_, peer)| peer.height > have).collect();
         if best.is_empty() {
             return;
@@ -304,12 +316,21 @@ impl Ledger {
         for (checkpoint, cut) in list {
             let header = &checkpoint.header;
             let height = header.height;
+            if header.epoch > self.epochs.last().epoch() {
+                // Of operators that aren't known: of a list, because the one before it changed them and Ethereum's chain isn't
+                // here so far; alone, because this node is far behind.
+                if height == first {
+                    self.ask(from, LedgerQuestion::Handovers(self.epochs.last().epoch()));
+                }
+                break;
+            }
             let set = self.epochs.consensus(height);
             let holds =
                 height == expected && header.cut == cut.digest() && checkpoint.verify(set).is_ok();
             if !holds {
                 return self.act(LedgerAction::Charge(from, Offence::WrongAnswer));
             }
+            self.learn_operators(&checkpoint.header);
             expected = Height(height.0 + 1);
             let next = Height(self.tip.header.height.0 + 1);
             if height.0 > next.0 + self.ahead.len() as u64 + 1 {
@@ -322,6 +343,56 @@ impl Ledger {
             }
         }
         self.advance();
+        self.catch_up();
+    }
+
+    /// Takes the operators that a checkpoint, whose certificate holds, hands over to, if Ethereum's chain is here so far.
+    fn learn_operators(&mut self, header: &CheckpointHeader) {
+        let next = Height(header.height.0 + 1);
+        let root = header.next_operators;
+        let announced = |set: &&Arc<OperatorSet>| {
+            set.epoch() > self.epochs.last().epoch() && set.root() == root
+        };
+        if self.epochs.root(next) != root
+            && let Some(set) = self.ethereum.operators().find(announced)
+        {
+            self.epochs.begin(next, set.clone());
+        }
+    }
+
+    /// Whether it's known who signs the checkpoint after the one of this height, which is decided.
+    fn knows_who_follows(&mut self, height: Height) -> bool {
+        let decided = self.decision.as_ref().map(super::apply::Decision::header);
+        let last = self.ahead.back().map(|(checkpoint, _)| &checkpoint.header);
+        let Some(header) = last.or(decided).filter(|header| header.height == height) else {
+            return true;
+        };
+        let header = header.clone();
+        self.learn_operators(&header);
+        self.epochs.root(Height(height.0 + 1)) == header.next_operators
+    }
+
+    /// How operators handed over to those of later epochs; then the checkpoint comes that was asked for before.
+    fn handle_handovers(&mut self, from: PeerKey, after: EpochNumber, list: Vec<Handover>) {
+        let mut known = self.epochs.last().clone();
+        if known.epoch() != after {
+            return self.catch_up();
+        }
+        if list.is_empty()
+            && let Some(peer) = self.peers.get_mut(&from)
+        {
+            peer.height = Height::default();
+        }
+        let mut records = Vec::new();
+        for handover in list {
+            let Ok(set) = handover.verify(&known) else {
+                return self.act(LedgerAction::Charge(from, Offence::WrongAnswer));
+            };
+            known = Arc::new(set);
+            self.epochs.begin(handover.first(), known.clone());
+            records.push(Record::Handover(Box::new(handover)));
+        }
+        self.store(records);
         self.catch_up();
     }
 
@@ -408,6 +479,7 @@ impl Ledger {
             LedgerQuestion::Snapshot(height, after) => {
                 Request::Snapshot { height: *height, after: *after }
             }
+            LedgerQuestion::Handovers(after) => Request::Handovers { after: *after },
         };
         self.act(LedgerAction::Ask(peer, question, request));
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lamina_certificate::Genesis;
+use lamina_certificate::{Genesis, Handover};
 use lamina_ledger::state::{Executed, Machine, Receipt, machine, next_timer};
 use lamina_ledger::testing::MemoryState;
 use lamina_ledger::{Decision, Finalised, Record, StateReader as _, book};
@@ -28,6 +28,8 @@ pub struct Disk {
     pub log: BTreeMap<u64, Vec<Vec<u8>>>,
     pub evidence: BTreeMap<Digest, Vec<u8>>,
     pub receipts: BTreeMap<OperationId, Receipt>,
+    /// By epoch.
+    pub handovers: BTreeMap<u64, Handover>,
     pub closed: Vec<VolumeId>,
 }
 
@@ -48,6 +50,7 @@ impl Disk {
             log: BTreeMap::new(),
             evidence: BTreeMap::new(),
             receipts: BTreeMap::new(),
+            handovers: BTreeMap::new(),
             closed: Vec::new(),
         }
     }
@@ -96,12 +99,15 @@ impl Disk {
                 Record::Evidence(bytes) => {
                     self.evidence.insert(Digest::of(&bytes), bytes);
                 }
+                Record::Handover(handover) => {
+                    self.handovers.insert(handover.epoch.0, *handover);
+                }
             }
         }
     }
 
     fn commit(&mut self, finalised: Finalised) {
-        let Finalised { decision, executed, changes, closed, dropped, .. } = finalised;
+        let Finalised { decision, executed, changes, closed, dropped, handover, .. } = finalised;
         let height = decision.header.height.0;
         assert_eq!(height, self.height() + 1, "checkpoints are committed in order");
         assert_eq!(decision.header.cut, decision.cut.digest());
@@ -121,6 +127,7 @@ impl Disk {
         self.log.retain(|of, _| *of > height);
         self.state.commit(&executed);
         self.decisions.insert(height, decision);
+        self.handovers.extend(handover.map(|handover| (handover.epoch.0, *handover)));
     }
 
     /// A lane has no gaps, and no branches.
@@ -159,6 +166,10 @@ impl Disk {
                 Response::Changes(bounded(pending.iter().cloned().chain(stored).collect()))
             }
             Request::Snapshot { .. } => Response::Snapshot(None),
+            Request::Handovers { after } => {
+                let later = self.handovers.range(after.0 + 1..);
+                Response::Handovers(List::truncated(later.map(|(_, handover)| handover.clone())))
+            }
             _ => Response::Changes(List::default()),
         }
     }

@@ -19,7 +19,7 @@ use std::time::Duration;
 use ed25519_dalek::{Signer as _, SigningKey};
 use lamina_certificate::{
     Attestation, Deposit, EpochStart, EthereumContracts, EthereumGenesis, FeeSchedule, Genesis,
-    LedgerGenesis, OperatorRecord, SecretKey, Signature,
+    LedgerGenesis, OperatorRecord, OperatorSet, SecretKey, Signature,
 };
 use lamina_ledger::finality::Signer;
 use lamina_ledger::state::claims::Credit;
@@ -30,9 +30,9 @@ use lamina_node_core::{
 use lamina_p2p::{Gossip, Request, Response, Topic, Verdict, message_id};
 use lamina_types::account::SigningContext;
 use lamina_types::{
-    AccountKey, Action, Address, Amount, Asset, Canonical as _, Change, Digest, EpochNumber,
-    EthereumBlock, Height, Input, List, Operation, OperationId, Outcome, Output, PeerKey,
-    ServiceId, SignedOperation, SignedTaskRequest, TaskId, TaskRequest, Timestamp,
+    AccountKey, Action, Address, Amount, Asset, Canonical as _, ChainId, Change, Digest,
+    EpochNumber, EthereumBlock, Height, Input, List, Operation, OperationId, Outcome, Output,
+    PeerKey, ServiceId, SignedOperation, SignedTaskRequest, TaskId, TaskRequest, Timestamp,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng as _, SeedableRng as _};
@@ -77,6 +77,10 @@ impl Keys {
 }
 
 impl Signer for Keys {
+    fn bls_public_key(&self) -> lamina_certificate::PublicKey {
+        self.bls.public_key()
+    }
+
     fn bls(&self, message: &Digest) -> Signature {
         self.bls.sign(message)
     }
@@ -275,13 +279,16 @@ fn ethereum() -> EthereumGenesis {
     }
 }
 
+/// Whose account an operator is.
+fn record(chain: &ChainId, host: usize) -> OperatorRecord {
+    let keys = Keys::of(host);
+    let address = Address([u8::try_from(host).unwrap() + 1; 20]);
+    OperatorRecord::new(chain, address, keys.peer(), &keys.bls, 32)
+}
+
 fn genesis(plan: &Plan) -> Genesis {
-    let chain_id: lamina_types::ChainId = "lamina-test-1".parse().unwrap();
-    let record = |host: &usize| {
-        let keys = Keys::of(*host);
-        let address = Address([u8::try_from(*host).unwrap() + 1; 20]);
-        OperatorRecord::new(&chain_id, address, keys.peer(), &keys.bls, 32)
-    };
+    let chain_id: ChainId = "lamina-test-1".parse().unwrap();
+    let record = |host: &usize| record(&chain_id, *host);
     let deposit =
         |index| Deposit { account: address(index), asset: Asset::Ether, amount: Amount(DEPOSIT) };
     let epoch = |(height, operators): &(u64, Vec<usize>)| EpochStart {
@@ -406,7 +413,7 @@ impl Network {
             self.now,
             records,
         );
-        let node = node.with_ledger(&self.genesis, start).unwrap();
+        let node = node.with_ledger(&self.genesis, start);
         let host = &mut self.hosts[index];
         host.shell = Shell::new(&self.genesis);
         host.node = Some(node);
@@ -610,6 +617,23 @@ impl Network {
 impl Network {
     /// Another stride is final, with these deposits for accounts.
     pub fn mine(&mut self, deposits: &[(u8, u128)]) {
+        self.finalise(deposits, None);
+    }
+
+    /// Another stride is final, with a snapshot of these hosts as the operators of the next epoch.
+    pub fn roll(&mut self, operators: &[usize]) {
+        let epochs = self.ethereum.iter().filter(|stride| stride.operators.is_some()).count();
+        let epoch = EpochNumber(epochs as u64 + 1);
+        let set = OperatorSet::for_registrar(
+            self.genesis.chain_id.clone(),
+            &self.genesis.registrar(),
+            epoch,
+            &operators.iter().map(|host| record(&self.genesis.chain_id, *host)).collect::<Vec<_>>(),
+        );
+        self.finalise(&[], Some(Arc::new(set.unwrap())));
+    }
+
+    fn finalise(&mut self, deposits: &[(u8, u128)], operators: Option<Arc<OperatorSet>>) {
         let number = (self.ethereum.len() as u64 + 1) * STRIDE;
         let hash = Digest::of(&number.to_be_bytes());
         let first = self.ethereum.iter().map(|stride| stride.deposits.len()).sum::<usize>() as u64;
@@ -619,7 +643,7 @@ impl Network {
         };
         let deposits = (first..).zip(deposits).map(deposit).collect();
         let block = EthereumBlock { number, hash };
-        self.ethereum.push(EthereumStride { block, deposits });
+        self.ethereum.push(EthereumStride { block, deposits, operators });
         (0..self.hosts.len()).for_each(|index| self.push_ethereum(index));
     }
 
@@ -1037,7 +1061,7 @@ impl Network {
     ) -> Vec<lamina_certificate::OffenceKind> {
         let epochs = self.genesis.epochs().unwrap();
         let set = |number| {
-            let of = |(_, set): &(_, lamina_certificate::OperatorSet)| set.epoch() == number;
+            let of = |(_, set): &(_, OperatorSet)| set.epoch() == number;
             epochs.iter().find(|epoch| of(epoch)).map(|(_, set)| Arc::new(set.clone()))
         };
         let address = Address([u8::try_from(offender).unwrap() + 1; 20]);

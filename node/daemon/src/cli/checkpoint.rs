@@ -1,14 +1,14 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Subcommand;
+use lamina_certificate::{HandoverFile, OperatorSet};
 use lamina_ledger::file::CheckpointFile;
 use lamina_types::Height;
 use serde_json::{Value, json};
 
-use super::ApiOptions;
 use super::output::{fields, plain, print, short, table};
-use crate::daemon::read_genesis;
+use super::{ApiOptions, TrustOptions, read_bounded};
 
 /// Longest file that's read, in bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -41,9 +41,16 @@ pub(crate) enum Verb {
         /// What `checkpoint show` saved, or `ledger prove`.
         #[arg(required = true)]
         files: Vec<PathBuf>,
-        /// The genesis file, from a source that you trust.
-        #[arg(long, default_value = "genesis.json")]
-        genesis: PathBuf,
+        #[command(flatten)]
+        trust: TrustOptions,
+    },
+    /// Save how operators handed over to those of later epochs, for `lamina checkpoint verify` and `lamina task verify`.
+    Handovers {
+        /// The file to write.
+        #[arg(long, value_name = "FILE", default_value = "handovers.lamina")]
+        output: PathBuf,
+        #[command(flatten)]
+        api: ApiOptions,
     },
 }
 
@@ -72,9 +79,8 @@ impl Verb {
                 print(json, &view, || show_text(&view));
                 Ok(())
             }
-            Self::Verify { files, genesis } => {
-                let genesis = read_genesis(&genesis)?;
-                let epochs = genesis.epochs()?;
+            Self::Verify { files, trust } => {
+                let (genesis, epochs) = trust.load()?;
                 for path in &files {
                     let shown = path.display();
                     let bytes = read(path)?;
@@ -85,6 +91,16 @@ impl Verb {
                         .with_context(|| format!("{shown} doesn't hold"))?;
                     print_verified(json, &shown.to_string(), height, &file);
                 }
+                Ok(())
+            }
+            Self::Handovers { output, api } => {
+                let client = api.client()?;
+                let bytes = client.file("/v1/handovers").await?;
+                // By the node's own genesis file: only who has it from elsewhere knows.
+                let epochs = HandoverFile::from_bytes(&bytes)?.epochs(&client.genesis().await?)?;
+                std::fs::write(&output, bytes)
+                    .with_context(|| format!("writing {}", output.display()))?;
+                print(json, &epochs_view(&output, &epochs), || epochs_table(&epochs));
                 Ok(())
             }
         }
@@ -110,15 +126,29 @@ fn print_verified(json: bool, path: &str, height: Height, file: &CheckpointFile)
     });
 }
 
+fn epochs_view(output: &Path, epochs: &[(Height, OperatorSet)]) -> Value {
+    let epoch = |(first, set): &(Height, OperatorSet)| {
+        json!({
+            "epoch": set.epoch(), "first": first, "operators": set.size(), "stake_gwei": set.stake_gwei(), "root": set.root(),
+        })
+    };
+    json!({ "file": output, "epochs": epochs.iter().map(epoch).collect::<Vec<_>>() })
+}
+
+fn epochs_table(epochs: &[(Height, OperatorSet)]) -> String {
+    let rows = epochs.iter().map(|(first, set)| {
+        let (operators, stake) = (set.size().to_string(), set.stake_gwei().to_string());
+        vec![set.epoch().to_string(), first.to_string(), operators, stake, set.root().to_string()]
+    });
+    table(&["epoch", "from", "operators", "stake (gwei)", "root"], rows.collect())
+}
+
 fn count(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
 
-pub(super) fn read(path: &std::path::Path) -> anyhow::Result<Vec<u8>> {
-    let shown = path.display();
-    let size = std::fs::metadata(path).with_context(|| format!("reading {shown}"))?.len();
-    anyhow::ensure!(size <= FILE_BYTES_MAX, "{shown} is too long: {size} bytes");
-    std::fs::read(path).with_context(|| format!("reading {shown}"))
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+    read_bounded(path, FILE_BYTES_MAX)
 }
 
 fn list_table(list: &Value) -> String {

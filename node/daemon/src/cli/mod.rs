@@ -15,11 +15,14 @@ pub(crate) mod task;
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use lamina_certificate::{Genesis, HANDOVER_FILE_BYTES_MAX, HandoverFile, OperatorSet};
 use lamina_keystore::{KeyKind, Keystore, Passphrase};
-use lamina_types::AccountKey;
+use lamina_types::{AccountKey, Height};
 
 use crate::client::Client;
+use crate::daemon::read_genesis;
 use crate::devnet;
 
 /// Lamina: verifiable services, run by operators that agree on each result.
@@ -106,6 +109,43 @@ impl ApiOptions {
     pub(crate) fn client(&self) -> anyhow::Result<Client> {
         Client::new(&self.url)
     }
+}
+
+/// What certificates are verified by.
+#[derive(Debug, Args)]
+pub(crate) struct TrustOptions {
+    /// The genesis file, from a source that you trust.
+    #[arg(long, default_value = "genesis.json")]
+    genesis: PathBuf,
+    /// The operators of later epochs, as `lamina checkpoint handovers` saves them. They are verified, too.
+    #[arg(long, value_name = "FILE")]
+    handovers: Option<PathBuf>,
+}
+
+impl TrustOptions {
+    /// The genesis file, and the operator sets of all epochs that are known.
+    pub(crate) fn load(&self) -> anyhow::Result<(Genesis, Vec<(Height, OperatorSet)>)> {
+        let genesis = read_genesis(&self.genesis)?;
+        let epochs = match &self.handovers {
+            None => genesis.epochs()?,
+            Some(path) => {
+                let shown = path.display();
+                let bytes = read_bounded(path, HANDOVER_FILE_BYTES_MAX as u64)?;
+                let file = HandoverFile::from_bytes(&bytes)
+                    .with_context(|| format!("{shown} has no handovers"))?;
+                file.epochs(&genesis).with_context(|| format!("{shown} doesn't hold"))?
+            }
+        };
+        Ok((genesis, epochs))
+    }
+}
+
+/// A file's bytes, unless there are too many.
+fn read_bounded(path: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
+    let shown = path.display();
+    let size = std::fs::metadata(path).with_context(|| format!("reading {shown}"))?.len();
+    anyhow::ensure!(size <= bytes_max, "{shown} is too long: {size} bytes");
+    std::fs::read(path).with_context(|| format!("reading {shown}"))
 }
 
 /// Which account signs.

@@ -5,7 +5,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use futures::{StreamExt as _, stream};
-use lamina_certificate::{CERTIFIED_TASK_BYTES_MAX, CertifiedTask, OperatorSet, VerifiedTask};
+use lamina_certificate::{
+    CERTIFIED_TASK_BYTES_MAX, CertifiedTask, HandoverFile, OperatorSet, VerifiedTask,
+};
 use lamina_types::account::SigningContext;
 use lamina_types::{
     AccountKey, Canonical, Height, INPUT_BYTES_MAX, Input, ServiceId, TaskId, TaskRequest,
@@ -13,9 +15,9 @@ use lamina_types::{
 use serde_json::{Value, json};
 
 use super::output::{clip, fields, plain, print, readable, short, table, unhex};
-use super::{AccountOptions, ApiOptions, service};
+use super::{AccountOptions, ApiOptions, TrustOptions, service};
 use crate::client::Client;
-use crate::daemon::{now, random, read_genesis};
+use crate::daemon::{now, random};
 
 /// Tasks that wait for their certificates at once, when many are submitted.
 const CONCURRENT: usize = 16;
@@ -54,9 +56,8 @@ pub(crate) enum Verb {
         /// What `task submit` or `task show` saved.
         #[arg(required = true)]
         files: Vec<PathBuf>,
-        /// The genesis file, from a source that you trust.
-        #[arg(long, default_value = "genesis.json")]
-        genesis: PathBuf,
+        #[command(flatten)]
+        trust: TrustOptions,
     },
 }
 
@@ -143,8 +144,9 @@ impl Verb {
                         .with_context(|| format!("writing {}", path.display()))?;
                     // By the node's own genesis file: only who has it from elsewhere knows.
                     let genesis = client.genesis().await?;
-                    let verified =
-                        verify_bytes(&bytes, &genesis.signing_context(), &genesis.epochs()?);
+                    let handovers = client.file("/v1/handovers").await?;
+                    let epochs = HandoverFile::from_bytes(&handovers)?.epochs(&genesis)?;
+                    let verified = verify_bytes(&bytes, &genesis.signing_context(), &epochs);
                     view["certificate_file"] = json!(path);
                     match verified {
                         Ok(value) => view["verified_by"] = value["by"].clone(),
@@ -163,7 +165,7 @@ impl Verb {
                 });
                 Ok(())
             }
-            Self::Verify { files, genesis } => verify(json, &files, &genesis),
+            Self::Verify { files, trust } => verify(json, &files, &trust),
         }
     }
 }
@@ -275,9 +277,8 @@ impl Submitter {
     }
 }
 
-fn verify(json: bool, files: &[PathBuf], genesis: &Path) -> anyhow::Result<()> {
-    let genesis = read_genesis(genesis)?;
-    let epochs = genesis.epochs()?;
+fn verify(json: bool, files: &[PathBuf], trust: &TrustOptions) -> anyhow::Result<()> {
+    let (genesis, epochs) = trust.load()?;
     let context = genesis.signing_context();
     let mut refused = 0;
     for file in files {

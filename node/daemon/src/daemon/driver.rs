@@ -476,6 +476,18 @@ fn log(notice: &Notice) {
         Notice::Checkpoint(height, operations) => {
             tracing::info!(height = height.0, operations, "checkpoint");
         }
+        Notice::EpochBegins(epoch, operators) => {
+            tracing::info!(
+                epoch = epoch.0,
+                operators,
+                "operators of another epoch sign from now on"
+            );
+        }
+        Notice::ForeignKey(epoch) => tracing::error!(
+            epoch = epoch.0,
+            "the operator is registered with another BLS key than this node's, so it signs nothing: give the node the key that \
+             was registered"
+        ),
         Notice::SnapshotRestored(height) => {
             tracing::info!(height = height.0, "the ledger begins from a snapshot");
         }

@@ -1,18 +1,20 @@
 //! Follows Ethereum for the ledger: keeps what it's told of the finalised chain, and hands it to the node.
 //!
-//! What came in, and the cursor from which to go on, are written in one transaction before the node hears of it. What the
+//! What came in, who the operators of the next epoch are, and the cursor from which to go on, are written in one transaction before the node hears of it. What the
 //! last checkpoint has credited is deleted: the ledger's state has it. A ledger that begins again has the chain read again.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use lamina_certificate::Genesis;
+use borsh::{BorshDeserialize, BorshSerialize};
+use lamina_certificate::{Genesis, OperatorSet};
 use lamina_ethereum::Endpoints;
 use lamina_ethereum_core::{Config, Cursor, Fact, FinalBlock, Output};
 use lamina_ledger::state::claims::Credit;
+use lamina_ledger::state::operators::Member;
 use lamina_node_core::EthereumStride;
-use lamina_types::{Canonical as _, ChainId, Digest, EthereumBlock};
+use lamina_types::{Canonical as _, ChainId, Digest, EpochNumber, EthereumBlock};
 use redb::{Database, ReadableDatabase as _, TableDefinition};
 use tokio::sync::mpsc;
 
@@ -50,12 +52,15 @@ pub(crate) fn start(
     };
     let facts = Facts::open(folder, &genesis.chain_id)?;
     let (cursor, kept) = facts.resume(credited(&archive)?)?;
+    let chain = genesis.chain_id.clone();
+    let kept = kept.into_iter().map(|row| row.into_stride(&chain)).collect::<Result<_, _>>()?;
     let (sender, outputs) = mpsc::channel(OUTPUTS_MAX);
     tokio::spawn(lamina_ethereum::follow(follower, endpoints, cursor, sender));
     let (sender, strides) = mpsc::channel(STRIDES_MAX);
     tokio::spawn(async move {
         if sender.send(kept).await.is_ok()
-            && let Err(error) = keep(Arc::new(facts), stride, archive, outputs, &sender).await
+            && let Err(error) =
+                keep(Arc::new(facts), stride, chain, archive, outputs, &sender).await
         {
             tracing::error!(%error, "what Ethereum says can't be kept; the node stops");
         }
@@ -67,6 +72,7 @@ pub(crate) fn start(
 async fn keep(
     facts: Arc<Facts>,
     stride: u64,
+    chain: ChainId,
     archive: Archive,
     mut outputs: mpsc::Receiver<Output>,
     node: &mpsc::Sender<Vec<EthereumStride>>,
@@ -78,11 +84,12 @@ async fn keep(
         };
         // Notices are logged where they come from.
         let Output::Followed { blocks, cursor } = output else { continue };
-        let (facts, archive) = (facts.clone(), archive.clone());
+        let (facts, archive, chain) = (facts.clone(), archive.clone(), chain.clone());
         let kept = tokio::task::spawn_blocking(move || {
-            let strides = strides(stride, blocks);
-            facts.add(credited(&archive)?, &strides, &cursor)?;
-            anyhow::Ok(strides)
+            let rows = strides(stride, blocks);
+            facts.add(credited(&archive)?, &rows, &cursor)?;
+            let strides = rows.into_iter().map(|row| row.into_stride(&chain));
+            anyhow::Ok(strides.collect::<Result<_, _>>()?)
         });
         if node.send(kept.await??).await.is_err() {
             return Ok(());
@@ -97,28 +104,70 @@ fn credited(archive: &Archive) -> anyhow::Result<EthereumBlock> {
 }
 
 /// What blocks brought in, by the strides that they belong to. The last one ends a stride.
-fn strides(stride: u64, blocks: Vec<FinalBlock>) -> Vec<EthereumStride> {
-    let (mut strides, mut deposits) = (Vec::new(), Vec::new());
+fn strides(stride: u64, blocks: Vec<FinalBlock>) -> Vec<Stride> {
+    let (mut strides, mut content) = (Vec::new(), Content::default());
     for FinalBlock { block, facts } in blocks {
-        deposits.extend(facts.into_iter().filter_map(|fact| match fact {
-            Fact::Deposited(deposit) => {
-                let (account, asset, amount) = (deposit.account, deposit.asset, deposit.amount);
-                Some((deposit.id(), Credit { account, asset, amount }))
-            }
-            _ => None,
-        }));
+        for fact in facts {
+            content.take(fact);
+        }
         if block.number.is_multiple_of(stride) {
-            strides.push(EthereumStride { block, deposits: std::mem::take(&mut deposits) });
+            strides.push(Stride { block, content: std::mem::take(&mut content) });
         }
     }
     strides
+}
+
+/// Blocks up to one that ends a stride, and what they brought in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stride {
+    block: EthereumBlock,
+    content: Content,
+}
+
+/// What the ledger needs of some blocks; as it's kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, BorshSerialize, BorshDeserialize)]
+struct Content {
+    deposits: Vec<(Digest, Credit)>,
+    /// The last epoch that was snapshotted, with its operators.
+    epoch: Option<(EpochNumber, Vec<Member>)>,
+}
+
+impl Content {
+    fn take(&mut self, fact: Fact) {
+        match fact {
+            Fact::Deposited(deposit) => {
+                let (account, asset, amount) = (deposit.account, deposit.asset, deposit.amount);
+                self.deposits.push((deposit.id(), Credit { account, asset, amount }));
+            }
+            Fact::EpochStarted(snapshot) => {
+                let operators = snapshot.operators.iter().map(Member::from);
+                self.epoch = Some((snapshot.epoch, operators.collect()));
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Stride {
+    /// The same as the node takes it.
+    fn into_stride(self, chain: &ChainId) -> Result<EthereumStride, Error> {
+        let Self { block, content: Content { deposits, epoch } } = self;
+        let corrupt = |reason: String| Error::Corrupt { table: "strides", reason };
+        let set = |(epoch, members): (EpochNumber, Vec<Member>)| {
+            let operators: Option<Vec<_>> = members.iter().map(Member::operator).collect();
+            let operators = operators.ok_or_else(|| corrupt("a key of an operator".to_owned()))?;
+            let set = OperatorSet::of_operators(chain.clone(), epoch, operators);
+            set.map(Arc::new).map_err(|error| corrupt(error.to_string()))
+        };
+        Ok(EthereumStride { block, deposits, operators: epoch.map(set).transpose()? })
+    }
 }
 
 /// `version`, `chain`; `cursor`, from where to go on; `forgotten`, the block up to which strides were deleted.
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// By the last block's number: its hash, and what came in.
 const STRIDES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("strides");
-const VERSION: &[u8] = b"1";
+const VERSION: &[u8] = b"2";
 
 /// The file of what Ethereum said.
 #[derive(Debug)]
@@ -127,7 +176,7 @@ struct Facts {
 }
 
 /// What a stride's row holds.
-type Row = (Digest, Vec<(Digest, Credit)>);
+type Row = (Digest, Content);
 
 impl Facts {
     fn open(folder: &Path, chain: &ChainId) -> Result<Self, Error> {
@@ -152,7 +201,7 @@ impl Facts {
     }
 
     /// Where to go on, and what's kept of the time after `credited`. If some of that was deleted, all begins anew.
-    fn resume(&self, credited: EthereumBlock) -> Result<(Cursor, Vec<EthereumStride>), Error> {
+    fn resume(&self, credited: EthereumBlock) -> Result<(Cursor, Vec<Stride>), Error> {
         let read = self.database.begin_read()?;
         let meta = read.open_table(META)?;
         let forgotten = match meta.get("forgotten")? {
@@ -171,10 +220,10 @@ impl Facts {
         // Its own block, too: its hash is compared with the checkpoint's.
         for entry in read.open_table(STRIDES)?.range(credited.number..)? {
             let (number, bytes) = entry?;
-            let (hash, deposits): Row = borsh::from_slice(bytes.value())
+            let (hash, content): Row = borsh::from_slice(bytes.value())
                 .map_err(|e| Error::Corrupt { table: "strides", reason: e.to_string() })?;
             let block = EthereumBlock { number: number.value(), hash };
-            strides.push(EthereumStride { block, deposits });
+            strides.push(Stride { block, content });
         }
         Ok((cursor, strides))
     }
@@ -183,14 +232,14 @@ impl Facts {
     fn add(
         &self,
         credited: EthereumBlock,
-        strides: &[EthereumStride],
+        strides: &[Stride],
         cursor: &Cursor,
     ) -> Result<(), Error> {
         let write = self.database.begin_write()?;
         {
             let mut table = write.open_table(STRIDES)?;
-            for EthereumStride { block, deposits } in strides {
-                let row = borsh::to_vec(&(block.hash, deposits));
+            for Stride { block, content } in strides {
+                let row = borsh::to_vec(&(block.hash, content));
                 let row = row.expect("writing to memory doesn't fail");
                 table.insert(block.number, row.as_slice())?;
             }
@@ -241,7 +290,7 @@ mod tests {
     }
 
     /// Blocks 1 to 12, of which 3, 8 and 9 bring a deposit each.
-    fn followed() -> Vec<EthereumStride> {
+    fn followed() -> Vec<Stride> {
         let blocks = (1..=12).map(|number| {
             let index = [3, 8, 9].iter().position(|with| *with == number);
             let facts = index.map(|index| deposit(index as u64)).into_iter().collect();
@@ -261,7 +310,7 @@ mod tests {
     #[test]
     fn deposits_belong_to_the_stride_that_ends_at_or_after_their_block() {
         let counts: Vec<_> =
-            followed().iter().map(|s| (s.block.number, s.deposits.len())).collect();
+            followed().iter().map(|s| (s.block.number, s.content.deposits.len())).collect();
         assert_eq!(counts, [(4, 1), (8, 1), (12, 1)]);
     }
 

@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 
 use anyhow::Context as _;
 use lamina_certificate::{
-    Checkpoint, Genesis, OperatorSet, RecordProof, SecretKey, Signature, results,
+    Checkpoint, Genesis, OperatorSet, PublicKey, RecordProof, SecretKey, Signature, results,
 };
 use lamina_ledger::book::{self, VerifiedChange};
 use lamina_ledger::finality::{LogEntry, Signer};
@@ -26,8 +26,8 @@ use lamina_p2p::{PAGE_BYTES_MAX, Request, Response};
 use lamina_p2p_net::{Handle, InboundId};
 use lamina_types::account::SigningContext;
 use lamina_types::{
-    AccountKey, Address, Bytes, Canonical, ChainId, Change, Cut, Digest, Height, List, Operation,
-    ServiceId, SignedOperation, TaskId,
+    AccountKey, Address, Bytes, Canonical, ChainId, Change, Cut, Digest, EpochNumber, Height, List,
+    Operation, ServiceId, SignedOperation, TaskId,
 };
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
@@ -257,6 +257,8 @@ impl Ledger {
         let mut kept: Vec<Record> =
             promises.map(|(id, signed)| Record::Promise(id, Box::new(signed))).collect();
         kept.extend(self.store.evidence(usize::MAX)?.into_iter().map(Record::Evidence));
+        let handovers = self.store.handovers(EpochNumber(0), usize::MAX)?.into_iter();
+        kept.extend(handovers.map(|handover| Record::Handover(Box::new(handover))));
         self.store = Arc::new(snapshot.finish(kept, &self.path)?);
         *self.archive.store.write().unwrap_or_else(PoisonError::into_inner) = self.store.clone();
         self.evaluations.clear();
@@ -384,6 +386,11 @@ fn respond(
             };
             Response::Snapshot(chunk.and_then(|chunk| Bytes::new(chunk.to_bytes()).ok()))
         }
+        Request::Handovers { after } => {
+            let mut handovers = store.handovers(after, PAGE_BYTES_MAX)?;
+            handovers.truncate(lamina_p2p::HANDOVERS_MAX);
+            Response::Handovers(List::truncated(handovers))
+        }
         _ => Response::Changes(List::default()),
     })
 }
@@ -408,6 +415,10 @@ impl std::fmt::Debug for LedgerSigner {
 }
 
 impl Signer for LedgerSigner {
+    fn bls_public_key(&self) -> PublicKey {
+        self.bls.public_key()
+    }
+
     fn bls(&self, message: &Digest) -> Signature {
         self.bls.sign(message)
     }

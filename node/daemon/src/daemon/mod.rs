@@ -131,7 +131,7 @@ pub(crate) async fn run(
         now(),
         records,
     )
-    .with_ledger(&genesis, ledger_start)?;
+    .with_ledger(&genesis, ledger_start);
     let (mailbox, messages) = Mailbox::new();
     let driver = Driver {
         node,
@@ -298,12 +298,20 @@ impl Keys {
 }
 
 impl Keys {
-    /// The BLS key, if this node is an operator of any epoch.
+    /// The BLS key, if this node is an operator of any epoch in the genesis file; if operators come from Ethereum, whoever has
+    /// a key may become one.
     fn bls_key_of(&self, genesis: &Genesis) -> anyhow::Result<Option<SecretKey>> {
         let epochs = genesis.epochs()?;
         let mut places =
             epochs.iter().filter_map(|(_, set)| Some((set, set.index_of_peer(&self.peer_key)?)));
-        places.next().map(|(set, index)| self.bls_key(set, index)).transpose()
+        if let Some((set, index)) = places.next() {
+            return self.bls_key(set, index).map(Some);
+        }
+        if genesis.ethereum.is_none() || !self.directory.path_of(KeyKind::Bls).exists() {
+            return Ok(None);
+        }
+        let secret = self.directory.read(KeyKind::Bls)?.decrypt(&self.passphrase)?;
+        Ok(Some(SecretKey::from_bytes(secret.expose())?))
     }
 
     /// The account by which the node pays for what it does by itself, if it has one.

@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use lamina_certificate::HandoverFile;
 use lamina_ledger::book::VerifiedChange;
 use lamina_ledger::file::CheckpointFile;
 use lamina_ledger::state::{Scope, accounts, bank, commitments, tree};
@@ -15,8 +16,8 @@ use lamina_ledger_store::Order;
 use lamina_node_core::{Command, Notice};
 use lamina_types::account::SigningContext;
 use lamina_types::{
-    Action, Address, Amount, Asset, BookId, Canonical, Change, CommitmentId, Height, OperationId,
-    ServiceId, SignedOperation, VolumeId,
+    Action, Address, Amount, Asset, BookId, Canonical, Change, CommitmentId, EpochNumber, Height,
+    OperationId, ServiceId, SignedOperation, VolumeId,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -234,6 +235,14 @@ pub(super) async fn checkpoint_file(
 ) -> Result<Response, Error> {
     let stored = stored_checkpoint(&shared, &height).await?;
     let file = file_of(&shared, stored)?;
+    Ok(bytes(file.to_bytes()))
+}
+
+/// How operators handed over to those of later epochs: a file that `lamina checkpoint verify` reads beside the genesis file.
+pub(super) async fn handovers(State(shared): Context) -> Result<Response, Error> {
+    let store = shared.ledger.store();
+    let handovers = blocking(move || Ok(store.handovers(EpochNumber(0), usize::MAX)?)).await?;
+    let file = HandoverFile::new(handovers).map_err(|e| Error::internal(e.to_string()))?;
     Ok(bytes(file.to_bytes()))
 }
 

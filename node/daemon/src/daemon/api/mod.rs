@@ -80,6 +80,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Shared, stop: watch::Re
         .route("/v1/accounts/{account}", get(ledger::show_account))
         .route("/v1/commitments", get(ledger::list_commitments))
         .route("/v1/checkpoints", get(ledger::list_checkpoints))
+        .route("/v1/handovers", get(ledger::handovers))
         .route("/v1/checkpoints/{height}", get(ledger::show_checkpoint))
         .route("/v1/checkpoints/{height}/file", get(ledger::checkpoint_file))
         .route("/v1/state/{key}/file", get(ledger::state_file))
@@ -408,6 +409,8 @@ fn about(notice: &Notice) -> Option<TaskId> {
     match notice {
         Notice::ServiceReady(_)
         | Notice::Checkpoint(..)
+        | Notice::EpochBegins(..)
+        | Notice::ForeignKey(_)
         | Notice::SnapshotRestored(_)
         | Notice::ChangeEquivocation(_)
         | Notice::VoteEquivocation(_)
@@ -433,6 +436,8 @@ const fn kind(notice: &Notice) -> &'static str {
         Notice::ObservationEquivocation(..) => "observation_equivocation",
         Notice::ProposalEquivocation(..) => "proposal_equivocation",
         Notice::Checkpoint(..) => "checkpoint",
+        Notice::EpochBegins(..) => "epoch_begins",
+        Notice::ForeignKey(_) => "foreign_key",
         Notice::SnapshotRestored(_) => "snapshot_restored",
         Notice::ChangeEquivocation(_) => "change_equivocation",
         Notice::VoteEquivocation(_) => "vote_equivocation",
@@ -458,6 +463,10 @@ fn describe(notice: &Notice) -> String {
         }
         Notice::Checkpoint(height, operations) => {
             json!({ "height": height, "operations": operations })
+        }
+        Notice::ForeignKey(epoch) => json!({ "epoch": epoch }),
+        Notice::EpochBegins(epoch, operators) => {
+            json!({ "epoch": epoch, "operators": operators })
         }
         Notice::SnapshotRestored(height) => json!({ "height": height }),
         Notice::ChangeEquivocation(author) => json!({ "peer_key": author }),
