@@ -80,6 +80,25 @@ impl Endpoints {
         self.0.len()
     }
 
+    /// The gas that a transaction used, as the first endpoint that answers says; `None` if it knows no such transaction.
+    ///
+    /// # Errors
+    /// The last endpoint's [`Failure`].
+    pub async fn gas_used(&self, transaction: &Digest) -> Result<Option<u64>, Failure> {
+        let mut last = Failure::Unavailable("no endpoint".to_owned());
+        for endpoint in &self.0 {
+            let asked = within(async {
+                let receipt = endpoint.short.get_transaction_receipt(transaction.0.into()).await;
+                Ok(receipt.map_err(failure)?.map(|receipt| receipt.gas_used))
+            });
+            match asked.await {
+                Ok(gas) => return Ok(gas),
+                Err(failure) => last = failure,
+            }
+        }
+        Err(last)
+    }
+
     pub(crate) async fn answer(
         &self,
         endpoint: EndpointIndex,

@@ -98,7 +98,7 @@ async fn value_and_stake_take_the_whole_way() -> Result<()> {
         contract: contracts.checkpoints,
         input: calls::anchor(&checkpoint.certificate),
         value_wei: 0,
-        done: calls::is_anchored(contracts.checkpoints, &checkpoint),
+        done: calls::is_anchored(contracts.checkpoints, checkpoint.header.height),
         rank: 0,
     };
     submitting.commands.send(lamina_ethereum::Command::Submit(job)).await?;
@@ -176,7 +176,7 @@ async fn value_and_stake_take_the_whole_way() -> Result<()> {
     // The next epoch has the smaller stake; a follower that begins now is told the same.
     chain.mine(2).await?;
     world.roll().await?;
-    let second = |fact: &Fact| snapshot_of(fact).filter(|snapshot| snapshot.epoch.0 == 2);
+    let second = |fact: &Fact| snapshot_of(fact).filter(|snapshot| snapshot.epoch.0 == 1);
     let second = while_mining(chain, following.find(second)).await?;
     assert!(second.operators[2].stake_gwei <= 150_000_000_000);
     following.reach(second_block(&following)).await?;

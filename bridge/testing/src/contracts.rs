@@ -51,8 +51,8 @@ pub struct Contracts {
 }
 
 impl Contracts {
-    /// The number of the first epoch: the genesis file has the one before.
-    pub const FIRST_EPOCH: u64 = 1;
+    /// The number of the first epoch: its operators are the ones that a genesis file has.
+    pub const FIRST_EPOCH: u64 = 0;
 
     /// Compiles the contracts if they aren't, and creates them for the Lamina network with this name, padded with zeros.
     ///

@@ -3,7 +3,7 @@
 use alloy_primitives::{B256, U256};
 use alloy_sol_types::{SolCall as _, SolValue as _};
 use lamina_certificate::{
-    Checkpoint, CheckpointCertificate, PublicKey, SecretKey, Signature, SignedTwice, SignerBitmap,
+    CheckpointCertificate, PublicKey, SecretKey, Signature, SignedTwice, SignerBitmap,
 };
 use lamina_types::{
     Address, Amount, Asset, ChainId, CheckpointHeader, Digest, EpochNumber, HeaderId, Height,
@@ -168,12 +168,12 @@ pub fn solidity_header(header: &CheckpointHeader) -> abi::Header {
 
 /// What shows that an anchor isn't needed any more: the last one is as high.
 #[must_use]
-pub fn is_anchored(checkpoints: Address, checkpoint: &Checkpoint) -> crate::Probe {
+pub fn is_anchored(checkpoints: Address, height: Height) -> crate::Probe {
     crate::Probe {
         contract: checkpoints,
         input: abi::Checkpoints::latestCall {}.abi_encode(),
         word: 1,
-        at_least: checkpoint.header.height.0,
+        at_least: height.0,
     }
 }
 

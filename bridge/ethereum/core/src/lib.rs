@@ -3,6 +3,7 @@
 //! [`Follower`] turns what endpoints say into one ordered stream of finalised facts without gaps: deposits, operator sets,
 //! anchors, task requests. [`Submitter`] gets a transaction onto the chain, from one account of many that try the same.
 //! Both are told events, ask for actions and never wait: a shell (`lamina-ethereum`) asks the endpoints.
+//! [`Anchors`] decides what a node submits by itself, and when.
 //! [`calls`] makes what contracts are called with, [`points`] the encoding of keys and signatures that they read.
 //!
 //! Endpoints aren't trusted further than this: of an operator set the root is recomputed, numbered events must not leave
@@ -11,6 +12,7 @@
 //! the last events before a step ends, which shows as a gap in the next one, when it's too late.
 
 pub mod abi;
+mod anchors;
 pub mod calls;
 mod config;
 mod cursor;
@@ -22,6 +24,7 @@ pub mod points;
 mod query;
 mod submitter;
 
+pub use anchors::{AnchorAction, AnchorConfig, AnchorEvent, Anchors};
 pub use config::Config;
 pub use cursor::{Cursor, REGISTRATIONS_MAX, Registered};
 pub use decode::Lie;

@@ -141,7 +141,7 @@ impl World {
             contract,
             input: calls::anchor(&checkpoint.certificate),
             value_wei: 0,
-            done: calls::is_anchored(contract, &checkpoint),
+            done: calls::is_anchored(contract, checkpoint.header.height),
             rank,
         }
     }
