@@ -148,7 +148,7 @@ impl Ledger {
     }
 }
 
-/// How the node follows Ethereum.
+/// How the node follows Ethereum, and what it writes there.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Ethereum {
@@ -159,11 +159,46 @@ pub(crate) struct Ethereum {
     /// Time between two looks at the finalised block.
     #[serde(with = "humantime_serde")]
     pub(crate) poll: Duration,
+    /// Whether this node submits checkpoints, snapshots of operators and evidence, and pays for it with `keys.account`.
+    pub(crate) submit: bool,
+    /// Time between two anchored checkpoints while nothing waits to leave.
+    #[serde(with = "humantime_serde")]
+    pub(crate) anchor_interval: Duration,
+    /// The same while value waits to leave.
+    #[serde(with = "humantime_serde")]
+    pub(crate) claims_interval: Duration,
+    /// Time between two snapshots of operators: less than the contracts let one sign for.
+    #[serde(with = "humantime_serde")]
+    pub(crate) epoch_interval: Duration,
+    /// What each operator whose turn is later waits longer: a transaction should be in a block meanwhile.
+    #[serde(with = "humantime_serde")]
+    pub(crate) slot: Duration,
+    /// A transaction that isn't in a block after so long is replaced by one that pays more.
+    #[serde(with = "humantime_serde")]
+    pub(crate) stuck_after: Duration,
+    /// Most that is paid for a unit of gas, in wei.
+    pub(crate) fee_per_gas_max_wei: u64,
+    /// Least tip for a unit of gas, in wei, where endpoints suggest none.
+    pub(crate) tip_per_gas_min_wei: u64,
 }
 
 impl Default for Ethereum {
+    /// Times are for blocks of twelve seconds: a slot is three of them, a day's snapshot is well within a week's unbonding. At
+    /// a hundred gwei an anchor costs about 0.02 ether.
     fn default() -> Self {
-        Self { rpc: Vec::new(), agreement: 1, poll: Duration::from_secs(4) }
+        Self {
+            rpc: Vec::new(),
+            agreement: 1,
+            poll: Duration::from_secs(4),
+            submit: true,
+            anchor_interval: Duration::from_secs(600),
+            claims_interval: Duration::from_secs(60),
+            epoch_interval: Duration::from_secs(86_400),
+            slot: Duration::from_secs(36),
+            stuck_after: Duration::from_secs(60),
+            fee_per_gas_max_wei: 100_000_000_000,
+            tip_per_gas_min_wei: 1_000_000,
+        }
     }
 }
 

@@ -190,7 +190,24 @@ fn show_text(view: &Value) -> String {
         ("next operators", plain(&header["next_operators"])),
         ("signers", plain(&certificate["signers"])),
         ("round", plain(&certificate["round"])),
+        ("Ethereum block", plain(&header["ethereum"]["number"])),
     ]);
+    if view["anchor"].is_object() {
+        let anchor = &view["anchor"];
+        let of = if anchor["is_this"] == true { "" } else { ", a later one that proves this one" };
+        let gas = match anchor["gas_used"].as_u64() {
+            Some(gas) => gas.to_string(),
+            None => format!("not known: {}", plain(&anchor["gas_unknown"])),
+        };
+        text.push('\n');
+        text.push_str(&fields(&[
+            ("anchored", format!("checkpoint {}{of}", plain(&anchor["height"]))),
+            ("transaction", plain(&anchor["transaction"])),
+            ("in block", plain(&anchor["block"])),
+            ("submitted by", plain(&anchor["submitter"])),
+            ("gas used", gas),
+        ]));
+    }
     for book in view["cut"]["books"].as_array().into_iter().flatten() {
         let lanes = book["lanes"].as_array().map_or(0, Vec::len);
         let name = match book["book"].as_str() {

@@ -14,10 +14,14 @@ use lamina_ethereum_core::{Config, Cursor, Fact, FinalBlock, Output};
 use lamina_ledger::state::claims::Credit;
 use lamina_ledger::state::operators::Member;
 use lamina_node_core::EthereumStride;
-use lamina_types::{Canonical as _, ChainId, Digest, EpochNumber, EthereumBlock};
-use redb::{Database, ReadableDatabase as _, TableDefinition};
-use tokio::sync::mpsc;
+use lamina_types::{Canonical as _, ChainId, Digest, EpochNumber, EthereumBlock, Height};
+use redb::{
+    AccessGuard, Database, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _,
+    TableDefinition,
+};
+use tokio::sync::{mpsc, watch};
 
+use super::anchors::Anchor;
 use super::ledger::Archive;
 use super::store::Error;
 use crate::config;
@@ -27,6 +31,58 @@ const OUTPUTS_MAX: usize = 1;
 /// What waits for the node. When it's full, the follower waits in the end.
 const STRIDES_MAX: usize = 1;
 
+/// What was followed that isn't the ledger's affair: anchors and epochs.
+#[derive(Debug, Clone)]
+pub(crate) struct Followed {
+    facts: Arc<Facts>,
+    changes: watch::Receiver<()>,
+}
+
+impl Followed {
+    /// Waits until more was followed; false if there will be no more.
+    pub(crate) async fn changed(&mut self) -> bool {
+        self.changes.changed().await.is_ok()
+    }
+
+    /// Anchors of later heights than this, ascending.
+    pub(crate) fn anchors_after(&self, height: Height) -> Result<Vec<(Height, Anchor)>, Error> {
+        let read = self.facts.database.begin_read()?;
+        let table = read.open_table(ANCHORS)?;
+        let later = table.range(height.0.saturating_add(1)..)?;
+        later.map(|entry| anchor(&entry?)).collect()
+    }
+
+    /// The first anchor of this height or a later one: it proves the checkpoint of this height.
+    pub(crate) fn anchor_of(&self, height: Height) -> Result<Option<(Height, Anchor)>, Error> {
+        let read = self.facts.database.begin_read()?;
+        let table = read.open_table(ANCHORS)?;
+        table.range(height.0..)?.next().map(|entry| anchor(&entry?)).transpose()
+    }
+
+    /// The last anchor.
+    pub(crate) fn last_anchor(&self) -> Result<Option<(Height, Anchor)>, Error> {
+        let read = self.facts.database.begin_read()?;
+        let table = read.open_table(ANCHORS)?;
+        table.last()?.map(|entry| anchor(&entry)).transpose()
+    }
+
+    /// The last epoch that was snapshotted.
+    pub(crate) fn last_epoch(&self) -> Result<Option<EpochNumber>, Error> {
+        let read = self.facts.database.begin_read()?;
+        let meta = read.open_table(META)?;
+        let epoch = meta.get("epoch")?.map(|bytes| number(bytes.value())).transpose()?;
+        Ok(epoch.map(EpochNumber))
+    }
+}
+
+fn anchor(
+    (height, bytes): &(AccessGuard<'_, u64>, AccessGuard<'_, &'static [u8]>),
+) -> Result<(Height, Anchor), Error> {
+    let anchor = borsh::from_slice(bytes.value());
+    let anchor = anchor.map_err(|e| Error::Corrupt { table: "anchors", reason: e.to_string() })?;
+    Ok((Height(height.value()), anchor))
+}
+
 /// Starts to follow; what comes, comes in order, the kept first. `None` if the network has nothing to do with Ethereum. The
 /// channel's end is that of the node: without Ethereum it can't tell what checkpoints come to.
 pub(crate) fn start(
@@ -34,7 +90,7 @@ pub(crate) fn start(
     genesis: &Genesis,
     folder: &Path,
     archive: Archive,
-) -> anyhow::Result<Option<mpsc::Receiver<Vec<EthereumStride>>>> {
+) -> anyhow::Result<Option<(mpsc::Receiver<Vec<EthereumStride>>, Followed)>> {
     let Some(ethereum) = &genesis.ethereum else { return Ok(None) };
     let endpoints = Endpoints::new(&config.rpc).context(
         "the network credits deposits on Ethereum, so its nodes follow that chain: name endpoints with `ethereum.rpc`",
@@ -50,51 +106,77 @@ pub(crate) fn start(
         agreement: config.agreement,
         poll: config.poll,
     };
-    let facts = Facts::open(folder, &genesis.chain_id)?;
+    let facts = Arc::new(Facts::open(folder, &genesis.chain_id)?);
     let (cursor, kept) = facts.resume(credited(&archive)?)?;
     let chain = genesis.chain_id.clone();
     let kept = kept.into_iter().map(|row| row.into_stride(&chain)).collect::<Result<_, _>>()?;
     let (sender, outputs) = mpsc::channel(OUTPUTS_MAX);
     tokio::spawn(lamina_ethereum::follow(follower, endpoints, cursor, sender));
     let (sender, strides) = mpsc::channel(STRIDES_MAX);
+    let (changed, changes) = watch::channel(());
+    let followed = Followed { facts: facts.clone(), changes };
     tokio::spawn(async move {
+        let keeper = Keeper { facts, stride, chain, archive, changed };
         if sender.send(kept).await.is_ok()
-            && let Err(error) =
-                keep(Arc::new(facts), stride, chain, archive, outputs, &sender).await
+            && let Err(error) = keeper.keep(outputs, &sender).await
         {
             tracing::error!(%error, "what Ethereum says can't be kept; the node stops");
         }
     });
-    Ok(Some(strides))
+    Ok(Some((strides, followed)))
 }
 
-/// Keeps what the follower tells, then tells the node, until it listens no more.
-async fn keep(
+/// Keeps what the follower tells, then tells the node.
+struct Keeper {
     facts: Arc<Facts>,
     stride: u64,
     chain: ChainId,
     archive: Archive,
-    mut outputs: mpsc::Receiver<Output>,
-    node: &mpsc::Sender<Vec<EthereumStride>>,
-) -> anyhow::Result<()> {
-    loop {
-        let output = tokio::select! {
-            () = node.closed() => return Ok(()),
-            output = outputs.recv() => output.context("the follower has ended")?,
-        };
-        // Notices are logged where they come from.
-        let Output::Followed { blocks, cursor } = output else { continue };
-        let (facts, archive, chain) = (facts.clone(), archive.clone(), chain.clone());
-        let kept = tokio::task::spawn_blocking(move || {
-            let rows = strides(stride, blocks);
-            facts.add(credited(&archive)?, &rows, &cursor)?;
-            let strides = rows.into_iter().map(|row| row.into_stride(&chain));
-            anyhow::Ok(strides.collect::<Result<_, _>>()?)
-        });
-        if node.send(kept.await??).await.is_err() {
-            return Ok(());
+    changed: watch::Sender<()>,
+}
+
+impl Keeper {
+    /// Until the node listens no more.
+    async fn keep(
+        self,
+        mut outputs: mpsc::Receiver<Output>,
+        node: &mpsc::Sender<Vec<EthereumStride>>,
+    ) -> anyhow::Result<()> {
+        let keeper = Arc::new(self);
+        loop {
+            let output = tokio::select! {
+                () = node.closed() => return Ok(()),
+                output = outputs.recv() => output.context("the follower has ended")?,
+            };
+            // Notices are logged where they come from.
+            let Output::Followed { blocks, cursor } = output else { continue };
+            let keep = keeper.clone();
+            let kept = tokio::task::spawn_blocking(move || keep.add(blocks, &cursor)).await??;
+            keeper.changed.send_replace(());
+            if node.send(kept).await.is_err() {
+                return Ok(());
+            }
         }
     }
+
+    fn add(&self, blocks: Vec<FinalBlock>, cursor: &Cursor) -> anyhow::Result<Vec<EthereumStride>> {
+        let anchors: Vec<_> = blocks.iter().flat_map(anchors).collect();
+        let rows = strides(self.stride, blocks);
+        self.facts.add(credited(&self.archive)?, &rows, &anchors, cursor)?;
+        let strides = rows.into_iter().map(|row| row.into_stride(&self.chain));
+        Ok(strides.collect::<Result<_, _>>()?)
+    }
+}
+
+/// The anchors in a block.
+fn anchors(FinalBlock { block, facts }: &FinalBlock) -> impl Iterator<Item = (Height, Anchor)> {
+    let block = block.number;
+    facts.iter().filter_map(move |fact| match *fact {
+        Fact::Anchored { height, header, epoch, submitter, transaction } => {
+            Some((height, Anchor { header, epoch, submitter, transaction, block }))
+        }
+        _ => None,
+    })
 }
 
 /// The block that the last checkpoint names.
@@ -163,10 +245,15 @@ impl Stride {
     }
 }
 
-/// `version`, `chain`; `cursor`, from where to go on; `forgotten`, the block up to which strides were deleted.
+/// `version`, `chain`; `cursor`, from where to go on; `forgotten`, the block up to which strides were deleted; `epoch`, the
+/// last one that was snapshotted.
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// By the last block's number: its hash, and what came in.
 const STRIDES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("strides");
+/// By height: anchors, the last [`ANCHORS_MAX`] of them.
+const ANCHORS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("anchors");
+/// Anchors that are kept: at one in ten minutes those of two years, some 12 MB.
+const ANCHORS_MAX: u64 = 100_000;
 const VERSION: &[u8] = b"2";
 
 /// The file of what Ethereum said.
@@ -195,6 +282,7 @@ impl Facts {
                 }
             }
             write.open_table(STRIDES)?;
+            write.open_table(ANCHORS)?;
         }
         write.commit()?;
         Ok(Self { database })
@@ -233,6 +321,7 @@ impl Facts {
         &self,
         credited: EthereumBlock,
         strides: &[Stride],
+        anchors: &[(Height, Anchor)],
         cursor: &Cursor,
     ) -> Result<(), Error> {
         let write = self.database.begin_write()?;
@@ -244,8 +333,19 @@ impl Facts {
                 table.insert(block.number, row.as_slice())?;
             }
             table.retain_in(..credited.number, |_, _| false)?;
+            let mut table = write.open_table(ANCHORS)?;
+            for (height, anchor) in anchors {
+                let row = borsh::to_vec(anchor).expect("writing to memory doesn't fail");
+                table.insert(height.0, row.as_slice())?;
+            }
+            while table.len()? > ANCHORS_MAX {
+                table.pop_first()?;
+            }
             let mut meta = write.open_table(META)?;
             meta.insert("cursor", cursor.to_bytes().as_slice())?;
+            if let Some(epoch) = cursor.next_epoch.and_then(|next| next.checked_sub(1)) {
+                meta.insert("epoch", epoch.to_be_bytes().as_slice())?;
+            }
             meta.insert("forgotten", credited.number.to_be_bytes().as_slice())?;
         }
         write.commit()?;
@@ -255,6 +355,7 @@ impl Facts {
     fn clear(&self) -> Result<(), Error> {
         let write = self.database.begin_write()?;
         write.open_table(STRIDES)?.retain(|_, _| false)?;
+        write.open_table(ANCHORS)?.retain(|_, _| false)?;
         {
             let mut meta = write.open_table(META)?;
             meta.remove("cursor")?;
@@ -319,12 +420,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let facts = open(folder.path(), "lamina-test-1").unwrap();
         assert_eq!(facts.resume(block(0)).unwrap(), (Cursor::start(), Vec::new()));
-        facts.add(block(0), &followed(), &cursor(12)).unwrap();
+        facts.add(block(0), &followed(), &[], &cursor(12)).unwrap();
         drop(facts);
         let facts = open(folder.path(), "lamina-test-1").unwrap();
         assert_eq!(facts.resume(block(0)).unwrap(), (cursor(12), followed()));
         assert_eq!(facts.resume(block(8)).unwrap().1, followed()[1..]);
-        facts.add(block(8), &[], &cursor(16)).unwrap();
+        facts.add(block(8), &[], &[], &cursor(16)).unwrap();
         assert_eq!(facts.resume(block(8)).unwrap(), (cursor(16), followed()[1..].to_vec()));
     }
 
@@ -332,7 +433,7 @@ mod tests {
     fn a_ledger_that_begins_again_has_all_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let facts = open(folder.path(), "lamina-test-1").unwrap();
-        facts.add(block(8), &followed(), &cursor(12)).unwrap();
+        facts.add(block(8), &followed(), &[], &cursor(12)).unwrap();
         assert_eq!(facts.resume(block(4)).unwrap(), (Cursor::start(), Vec::new()));
         assert_eq!(facts.resume(block(8)).unwrap(), (Cursor::start(), Vec::new()));
     }

@@ -1,5 +1,6 @@
 //! The running node: wires the cores to the network, the disk, the Wasm engine and the HTTP API.
 
+mod anchors;
 mod api;
 mod blobs;
 mod driver;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use lamina_certificate::{GENESIS_BYTES_MAX, Genesis, OperatorSet, SecretKey};
 use lamina_components::{Cache, CacheKey, Engine};
+use lamina_ethereum::PrivateKeySigner;
 use lamina_keystore::{KeyDirectory, KeyKind, Keystore, Passphrase};
 use lamina_node_core::{AccountSigner, Node};
 use lamina_types::{AccountKey, OperatorIndex, PeerKey, Timestamp};
@@ -66,15 +68,19 @@ pub(crate) async fn run(
         let signer = LedgerSigner::new(bls.clone(), &keys.peer_secret);
         Arc::new(signer) as Arc<dyn lamina_ledger::finality::Signer + Sync>
     });
-    let account = keys.account(&config.keys)?.map(|key| {
+    let account_secret = keys.account(&config.keys)?;
+    let account = account_secret.as_ref().map(|secret| {
+        let key = AccountKey::from_bytes(secret).context("keys.account holds no account key")?;
         let account = NodeAccount::new(key, genesis.signing_context());
-        Arc::new(account) as Arc<dyn AccountSigner + Sync>
+        anyhow::Ok(Arc::new(account) as Arc<dyn AccountSigner + Sync>)
     });
+    let account = account.transpose()?;
     let account_address = account.as_ref().map(|account| account.address());
     let (ledger, archive, mut ledger_start) =
         ledger::open(&config.data, &genesis, config.ledger.node(), config.ledger.store())?;
     (ledger_start.signer, ledger_start.account) = (signer, account);
     let ethereum = ethereum::start(&config.ethereum, &genesis, &config.data, archive.clone())?;
+    let (ethereum, followed) = ethereum.unzip();
     let blobs = Blobs::open(&config.data, config.tasks.components_bytes_max)
         .with_context(|| format!("opening the components in {}", config.data.display()))?;
     check_runtime(&genesis, index)?;
@@ -133,6 +139,16 @@ pub(crate) async fn run(
     )
     .with_ledger(&genesis, ledger_start);
     let (mailbox, messages) = Mailbox::new();
+    let anchoring = match (&followed, account_secret) {
+        (Some(followed), Some(secret)) if config.ethereum.submit => {
+            let account = PrivateKeySigner::from_slice(&*secret)?;
+            let (archive, notices) = (archive.clone(), mailbox.notices());
+            let (key, followed) = (keys.peer_key, followed.clone());
+            let config = &config.ethereum;
+            Some(anchors::start(config, &genesis, key, account, archive, followed, notices)?)
+        }
+        _ => None,
+    };
     let driver = Driver {
         node,
         network: network.clone(),
@@ -168,6 +184,12 @@ pub(crate) async fn run(
         store,
         executor,
         ledger: archive,
+        ethereum: followed,
+        anchoring,
+        endpoints: match &config.ethereum.rpc[..] {
+            [] => None,
+            rpc => Some(lamina_ethereum::Endpoints::new(rpc)?),
+        },
     };
     write_endpoints(&config, api_address.to_string(), &network).await?;
     tracing::info!(
@@ -315,7 +337,7 @@ impl Keys {
     }
 
     /// The account by which the node pays for what it does by itself, if it has one.
-    fn account(&self, config: &crate::config::Keys) -> anyhow::Result<Option<AccountKey>> {
+    fn account(&self, config: &crate::config::Keys) -> anyhow::Result<Option<Zeroizing<[u8; 32]>>> {
         let Some(path) = &config.account else { return Ok(None) };
         let keystore = Keystore::read(path)?;
         anyhow::ensure!(
@@ -328,8 +350,7 @@ impl Keys {
             Some(file) => keystore.decrypt(&Passphrase::from_file(file)?)?,
             None => keystore.decrypt(&self.passphrase)?,
         };
-        let key = AccountKey::from_bytes(secret.expose());
-        key.map(Some).with_context(|| format!("{} holds no account key", path.display()))
+        Ok(Some(Zeroizing::new(*secret.expose())))
     }
 }
 

@@ -23,6 +23,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Context, Error, LIST_MAX, Shared, WAIT_MAX};
+use crate::daemon::anchors::Anchor;
 use crate::daemon::driver::Stopped;
 
 /// Takes an operation; answered when the node has promised to carry it.
@@ -214,6 +215,7 @@ pub(super) async fn show_checkpoint(
     Path(height): Path<String>,
 ) -> Result<Json<Value>, Error> {
     let stored = stored_checkpoint(&shared, &height).await?;
+    let anchor = shared.anchor_of(stored.header.height).await?;
     let certificate = stored.certificate.as_ref().map(|certificate| {
         json!({
             "epoch": certificate.epoch, "round": certificate.round,
@@ -225,7 +227,35 @@ pub(super) async fn show_checkpoint(
         "header": stored.header,
         "certificate": certificate,
         "cut": stored.cut,
+        "anchor": anchor,
     })))
+}
+
+impl Shared {
+    /// The height of the last anchor that's final on Ethereum.
+    pub(super) async fn last_anchor(&self) -> Result<Option<Height>, Error> {
+        let Some(followed) = self.ethereum.clone() else { return Ok(None) };
+        let last = blocking(move || Ok(followed.last_anchor()?)).await?;
+        Ok(last.map(|(height, _)| height))
+    }
+
+    /// The anchor that proves the checkpoint of this height, if there's one: what it is, and what its transaction used.
+    async fn anchor_of(&self, height: Height) -> Result<Option<Value>, Error> {
+        let Some(followed) = self.ethereum.clone() else { return Ok(None) };
+        let Some((at, anchor)) = blocking(move || Ok(followed.anchor_of(height)?)).await? else {
+            return Ok(None);
+        };
+        let Anchor { header, epoch, submitter, transaction, block } = anchor;
+        let gas = match &self.endpoints {
+            Some(endpoints) => endpoints.gas_used(&transaction).await.map_err(|e| e.to_string()),
+            None => Err("no endpoint is configured".to_owned()),
+        };
+        let (gas_used, gas_unknown) = (gas.as_ref().ok().copied().flatten(), gas.err());
+        Ok(Some(json!({
+            "height": at, "header": header, "epoch": epoch, "is_this": at == height, "transaction": transaction,
+            "block": block, "submitter": submitter, "gas_used": gas_used, "gas_unknown": gas_unknown,
+        })))
+    }
 }
 
 /// A checkpoint's file, as `lamina checkpoint verify` reads it.

@@ -15,6 +15,7 @@ use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use futures::{Stream, StreamExt as _};
 use lamina_certificate::{Backing, CertifiedTask, Genesis};
+use lamina_ethereum::Endpoints;
 use lamina_node_core::{
     Command, CommandError, Notice, ObservationView, OperatorView, Reply, ServiceView, TaskStatus,
     TaskView,
@@ -30,7 +31,9 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_stream::wrappers::BroadcastStream;
 
+use crate::daemon::anchors::AnchorStatus;
 use crate::daemon::driver::{Mailbox, Stopped};
+use crate::daemon::ethereum::Followed;
 use crate::daemon::executor::Executor;
 use crate::daemon::ledger::Archive;
 use crate::daemon::metrics;
@@ -51,6 +54,11 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<Store>,
     pub(crate) executor: Arc<Executor>,
     pub(crate) ledger: Archive,
+    /// What was followed of Ethereum, if the network has contracts there.
+    pub(crate) ethereum: Option<Followed>,
+    /// What this node submits there, if it does.
+    pub(crate) anchoring: Option<Arc<AnchorStatus>>,
+    pub(crate) endpoints: Option<Endpoints>,
 }
 
 type Context = State<Arc<Shared>>;
@@ -122,6 +130,9 @@ async fn status(State(shared): Context) -> Result<Json<serde_json::Value>, Error
         "checkpoint": ledger.as_ref().map(|ledger| ledger.height),
         "checkpoint_highest": ledger.as_ref().map(|ledger| ledger.highest),
         "operations_pending": ledger.as_ref().map(|ledger| ledger.pending),
+        "anchored": shared.last_anchor().await?,
+        "submitting": shared.anchoring.is_some(),
+        "submitting_stuck": shared.anchoring.as_ref().and_then(|status| status.stuck()),
         "resident_bytes": metrics::resident_bytes(),
     })))
 }
