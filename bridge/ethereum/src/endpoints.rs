@@ -74,6 +74,11 @@ impl Endpoints {
         urls.iter().map(provider).collect::<Result<_, _>>().map(Self)
     }
 
+    /// The preferred one.
+    pub(crate) fn first(&self) -> &RootProvider {
+        &self.0[0].short
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -153,7 +158,7 @@ impl Endpoints {
     }
 
     /// Hands a transaction to all endpoints: one that keeps it to itself doesn't stop it.
-    async fn broadcast(&self, transaction: &[u8]) -> Result<SubmitAnswer, Failure> {
+    pub(crate) async fn broadcast(&self, transaction: &[u8]) -> Result<SubmitAnswer, Failure> {
         let sends = self.0.iter().map(|Endpoint { short: provider, .. }| {
             within(async {
                 match provider.send_raw_transaction(transaction).await {
@@ -308,7 +313,7 @@ async fn estimate(
     }
 }
 
-fn request(contract: Address, input: Vec<u8>, value_wei: u128) -> TransactionRequest {
+pub(crate) fn request(contract: Address, input: Vec<u8>, value_wei: u128) -> TransactionRequest {
     TransactionRequest::default()
         .with_to(contract.0.into())
         .with_input(input)
@@ -348,7 +353,7 @@ fn is_too_many(payload: &ErrorPayload) -> bool {
     payload.code == -32_005 || WORDS.iter().any(|word| message.contains(word))
 }
 
-fn failure(error: TransportError) -> Failure {
+pub(crate) fn failure(error: TransportError) -> Failure {
     match error {
         RpcError::ErrorResp(payload) => Failure::Refused(shortened(&payload.message)),
         RpcError::NullResp => Failure::Malformed("null".to_owned()),
@@ -365,11 +370,13 @@ fn failure(error: TransportError) -> Failure {
 }
 
 /// All of one question's requests in time.
-async fn within<T>(answer: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+pub(crate) async fn within<T>(
+    answer: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     let timed_out = |_| Err(Failure::Unavailable(format!("no answer within {TIMEOUT:?}")));
     tokio::time::timeout(TIMEOUT, answer).await.unwrap_or_else(timed_out)
 }
 
-fn shortened(message: &str) -> String {
+pub(crate) fn shortened(message: &str) -> String {
     message.chars().take(MESSAGE_CHARS_MAX).collect()
 }

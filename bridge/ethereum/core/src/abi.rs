@@ -52,6 +52,8 @@ alloy_sol_types::sol! {
         function count() external view returns (uint256);
         function packed() external view returns (uint256);
         function indexOf(address operator) external view returns (uint256 index);
+        function avs() external view returns (address);
+        function operatorSetId() external view returns (uint32);
         function proofOfPossessionDigest(address operator, bytes32[4] blsKey) external view returns (bytes32);
     }
 
@@ -148,5 +150,126 @@ alloy_sol_types::sol! {
             uint64 epoch, bytes32 task, uint256 member, Signed first, Signed second
         ) external;
         function isSlashed(bytes32 offence) external view returns (bool);
+    }
+
+    /// What EigenLayer's core contracts (v1.4) have of what operators do.
+    interface EigenLayer {
+        struct OperatorSet { address avs; uint32 id; }
+        struct AllocateParams { OperatorSet operatorSet; address[] strategies; uint64[] newMagnitudes; }
+        struct RegisterParams { address avs; uint32[] operatorSetIds; bytes data; }
+        struct DeregisterParams { address operator; address avs; uint32[] operatorSetIds; }
+        struct Allocation { uint64 currentMagnitude; int128 pendingDiff; uint32 effectBlock; }
+
+        function registerAsOperator(address approver, uint32 allocationDelay, string metadata) external;
+        function isOperator(address operator) external view returns (bool);
+        function depositIntoStrategy(address strategy, address token, uint256 amount) external returns (uint256 shares);
+        function modifyAllocations(address operator, AllocateParams[] params) external;
+        function registerForOperatorSets(address operator, RegisterParams params) external;
+        function deregisterFromOperatorSets(DeregisterParams params) external;
+        function isMemberOfOperatorSet(address operator, OperatorSet set) external view returns (bool);
+        function getAllocation(address operator, OperatorSet set, address strategy)
+            external view returns (Allocation allocation);
+        function getAllocationDelay(address operator) external view returns (bool isSet, uint32 delay);
+        function getMaxMagnitude(address operator, address strategy) external view returns (uint64);
+        function operatorShares(address operator, address strategy) external view returns (uint256);
+        function getMinimumSlashableStake(
+            OperatorSet set, address[] operators, address[] strategies, uint32 futureBlock
+        ) external view returns (uint256[][] stake);
+        function underlyingToken() external view returns (address token);
+    }
+
+    interface Erc20 {
+        function approve(address spender, uint256 value) external returns (bool);
+        function balanceOf(address account) external view returns (uint256);
+        function mint(address to, uint256 value) external;
+    }
+
+    /// Why a contract refuses: of Lamina's, and what operators meet at EigenLayer's.
+    #[derive(Debug)]
+    interface Errors {
+        error ActivelyDelegated();
+        error AlreadyExited();
+        error AlreadyMemberOfSet();
+        error AlreadyPaid(uint64 index);
+        error AlreadyRegistered(address operator);
+        error AlreadySlashed(bytes32 offence);
+        error AlreadyTaken(bytes32 task, address consumer);
+        error AmountTooLarge();
+        error BalanceNotProven();
+        error BitmapOutsideSet();
+        error BlsKeyTaken();
+        error ClaimNotProven(uint64 index);
+        error DepositCredited(uint64 index);
+        error DepositsClosed();
+        error ERC20InsufficientAllowance(address spender, uint256 allowance, uint256 needed);
+        error ERC20InsufficientBalance(address sender, uint256 balance, uint256 needed);
+        error EmptySet();
+        error EpochIncomplete(uint256 cursor, uint256 limit);
+        error EpochPassed(uint64 epoch, uint64 latest);
+        error EpochTooEarly(uint256 time);
+        error ExitTooEarly(uint256 time);
+        error HeightPassed(uint64 height, uint64 latest);
+        error InputTooLong(uint256 length);
+        error InsufficientMagnitude();
+        error InsufficientReserve(bytes32 asset, uint256 reserve, uint256 amount);
+        error InvalidCaller();
+        error InvalidOperator();
+        error InvalidOperatorSet();
+        error InvalidRefundPolicy();
+        error InvalidSignature();
+        error InvalidStrategies();
+        error InvalidStrategy();
+        error InvalidWad(uint256 wad);
+        error MalformedHeaderProof();
+        error MalformedPoint();
+        error MalformedRegistration();
+        error ModificationAlreadyPending();
+        error NoAccount();
+        error NoConflict();
+        error NoHeader();
+        error NoOutcome();
+        error NoPossession();
+        error NoQuorum(uint256 stakeGwei, uint256 ofGwei);
+        error NotAdmitted(address operator);
+        error NotAllocationManager(address caller);
+        error NotAnchored(bytes32 header);
+        error NotFrozen();
+        error NotInExit();
+        error NotInHistory(bytes32 header);
+        error NotMemberOfSet();
+        error NotOpen();
+        error NotOpen(uint8 mode);
+        error NotRegistered(address operator);
+        error NotWritten();
+        error NothingCollected();
+        error NothingDeposited();
+        error NothingToExtend();
+        error NothingToPack();
+        error OperatorNotRegistered();
+        error OtherOutcome(bytes32 task, bytes32 verified);
+        error PauseTooSoon(uint256 time);
+        error PeerKeyTaken();
+        error PointAtInfinity();
+        error PrecompileFailed(uint256 precompile);
+        error RegistrarFull();
+        error ResultNotProven(bytes32 task);
+        error SameContent();
+        error SameMagnitude();
+        error StaleEpoch(uint64 epoch);
+        error StaleEvidence(uint64 epoch);
+        error StrategyNotWhitelisted();
+        error TooLittleGas();
+        error TooManyOperators(uint256 count);
+        error UninitializedAllocationDelay();
+        error UnknownAsset(bytes32 asset);
+        error UnknownDeposit(uint64 index);
+        error UnknownEpoch(uint64 epoch);
+        error UnknownIndex(uint256 index);
+        error UnknownMember(uint256 member);
+        error UnknownTask(bytes32 task);
+        error WrongBitmapLength(uint256 words, uint256 expected);
+        error WrongConsensusSet();
+        error WrongExitHeader(bytes32 header);
+        error WrongOperatorSet();
     }
 }

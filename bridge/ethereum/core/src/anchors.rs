@@ -50,7 +50,7 @@ pub enum AnchorEvent {
     },
     /// Ethereum has, finally, a snapshot of operators.
     EpochStarted(EpochNumber),
-    /// This node keeps evidence that holds, of this operator of this epoch.
+    /// The ledger has finalised evidence against this operator, of this set.
     Evidence(Box<Evidence>, Arc<OperatorSet>, Address),
     /// A job is done, by whomever.
     Done(JobId),

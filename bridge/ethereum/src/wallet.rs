@@ -1,0 +1,259 @@
+use std::time::Duration;
+
+use alloy::consensus::BlockHeader as _;
+use alloy::eips::BlockId;
+use alloy::eips::eip2718::Encodable2718 as _;
+use alloy::network::{EthereumWallet, NetworkTransactionBuilder as _, TransactionBuilder as _};
+use alloy::primitives::U256;
+use alloy::providers::Provider as _;
+use alloy::rpc::json_rpc::RpcError;
+use alloy::signers::local::PrivateKeySigner;
+use alloy::sol_types::{SolCall, SolInterface as _};
+use lamina_ethereum_core::abi::Errors::ErrorsErrors;
+use lamina_ethereum_core::{Failure, SubmitAnswer};
+use lamina_types::{Address, Digest};
+
+use crate::Endpoints;
+use crate::endpoints::{failure, request, shortened, within};
+
+/// How long a transaction is waited for until it's in a block.
+const INCLUSION_MAX: Duration = Duration::from_secs(600);
+/// Time between two looks.
+const POLL: Duration = Duration::from_millis(500);
+/// Gas above the estimate, in percent: what is between may change.
+const GAS_MARGIN_PERCENT: u64 = 20;
+
+/// Sends a person's transactions, one at a time, and waits for each. What a node sends by itself goes through
+/// [`submit`](crate::submit), which fights for it; here, somebody looks on and decides.
+#[derive(Debug)]
+pub struct Wallet {
+    endpoints: Endpoints,
+    wallet: EthereumWallet,
+    address: Address,
+    ethereum_chain: u64,
+    fee_per_gas_max: u128,
+}
+
+/// A transaction in a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// Its hash.
+    pub transaction: Digest,
+    /// The block's number.
+    pub block: u64,
+    /// The gas that it used.
+    pub gas_used: u64,
+}
+
+/// Why there's no transaction in a block.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WalletError {
+    /// The endpoints don't answer as they should.
+    #[error(transparent)]
+    Endpoint(#[from] Failure),
+    /// They are of another chain.
+    #[error("the endpoint is of Ethereum chain {found}, the network's is {expected}")]
+    WrongChain {
+        /// Theirs.
+        found: u64,
+        /// The one that was expected.
+        expected: u64,
+    },
+    /// The contract doesn't take it.
+    #[error("the contract refuses: {reason}")]
+    Reverts {
+        /// Its error.
+        reason: String,
+    },
+    /// The account lacks ether for it.
+    #[error("account {account} has {balance_wei} wei, too little for this and its gas")]
+    OutOfFunds {
+        /// Which account.
+        account: Address,
+        /// What it has.
+        balance_wei: U256,
+    },
+    /// The chain asks for more than is allowed.
+    #[error("Ethereum asks for {needed} wei a unit of gas, more than the {cap} that are allowed")]
+    FeeCap {
+        /// What it asks for.
+        needed: u128,
+        /// What's allowed.
+        cap: u128,
+    },
+    /// It was sent and isn't in a block; it may get there yet.
+    #[error(
+        "transaction {transaction} isn't in a block after {INCLUSION_MAX:?}; it may get there yet"
+    )]
+    Pending {
+        /// Which one.
+        transaction: Digest,
+    },
+}
+
+impl Wallet {
+    /// The wallet of this key on the chain with this id (EIP-155), which pays at most so many wei for a unit of gas.
+    #[must_use]
+    pub fn new(
+        endpoints: Endpoints,
+        key: PrivateKeySigner,
+        ethereum_chain: u64,
+        fee_per_gas_max: u128,
+    ) -> Self {
+        let address = Address(key.address().into());
+        let wallet = EthereumWallet::from(key);
+        Self { endpoints, wallet, address, ethereum_chain, fee_per_gas_max }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub const fn address(&self) -> Address {
+        self.address
+    }
+
+    /// By which endpoints it reaches the chain.
+    #[must_use]
+    pub const fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// What a function returns, as of the latest block.
+    ///
+    /// # Errors
+    /// [`WalletError`].
+    pub async fn call<C: SolCall>(&self, to: Address, call: &C) -> Result<C::Return, WalletError> {
+        self.endpoints.call(to, call).await
+    }
+
+    /// Calls a contract, or only sends ether, and waits until that's in a block.
+    ///
+    /// # Errors
+    /// [`WalletError`]; nothing was sent unless it's [`WalletError::Pending`].
+    pub async fn send(
+        &self,
+        to: Address,
+        input: Vec<u8>,
+        value_wei: u128,
+    ) -> Result<Sent, WalletError> {
+        let provider = self.endpoints.first();
+        let from = self.address.0.into();
+        let (chain, nonce, block) = within(async {
+            futures::try_join!(
+                async { provider.get_chain_id().await.map_err(failure) },
+                async { provider.get_transaction_count(from).await.map_err(failure) },
+                async { provider.get_block(BlockId::latest()).await.map_err(failure) },
+            )
+        })
+        .await?;
+        if chain != self.ethereum_chain {
+            return Err(WalletError::WrongChain { found: chain, expected: self.ethereum_chain });
+        }
+        let request = request(to, input, value_wei).with_from(from);
+        let gas = self.estimate(request.clone()).await?;
+        let base = block.and_then(|block| block.header.base_fee_per_gas()).unwrap_or_default();
+        // Endpoints that suggest no tip don't need one.
+        let suggested =
+            within(async { provider.get_max_priority_fee_per_gas().await.map_err(failure) });
+        let tip = suggested.await.unwrap_or(0);
+        // The base fee may double within some blocks.
+        let needed = 2 * u128::from(base) + tip;
+        if needed > self.fee_per_gas_max {
+            return Err(WalletError::FeeCap { needed, cap: self.fee_per_gas_max });
+        }
+        let signed = request
+            .with_chain_id(self.ethereum_chain)
+            .with_nonce(nonce)
+            .with_gas_limit(gas + gas * GAS_MARGIN_PERCENT / 100)
+            .with_max_fee_per_gas(needed)
+            .with_max_priority_fee_per_gas(tip)
+            .build(&self.wallet)
+            .await
+            .map_err(|e| Failure::Refused(shortened(&e.to_string())))?;
+        let transaction = Digest(signed.tx_hash().0);
+        match self.endpoints.broadcast(&signed.encoded_2718()).await? {
+            SubmitAnswer::Sent => self.wait(transaction).await,
+            SubmitAnswer::OutOfFunds => Err(self.out_of_funds().await),
+            other => {
+                let why = format!("the endpoint doesn't take the transaction: {other:?}");
+                Err(Failure::Refused(why).into())
+            }
+        }
+    }
+
+    async fn estimate(
+        &self,
+        request: alloy::rpc::types::TransactionRequest,
+    ) -> Result<u64, WalletError> {
+        let provider = self.endpoints.first();
+        let estimated = tokio::time::timeout(INCLUSION_MAX, async {
+            provider.estimate_gas(request).block(BlockId::latest()).await
+        });
+        match estimated.await.map_err(|_| Failure::Unavailable("no answer".to_owned()))? {
+            Ok(gas) => Ok(gas),
+            Err(RpcError::ErrorResp(payload)) => {
+                if payload.message.to_lowercase().contains("insufficient funds") {
+                    return Err(self.out_of_funds().await);
+                }
+                let data = payload.as_revert_data().unwrap_or_default();
+                Err(WalletError::Reverts { reason: explain(&data, &payload.message) })
+            }
+            Err(error) => Err(failure(error).into()),
+        }
+    }
+
+    async fn wait(&self, transaction: Digest) -> Result<Sent, WalletError> {
+        let deadline = tokio::time::Instant::now() + INCLUSION_MAX;
+        while tokio::time::Instant::now() < deadline {
+            let provider = self.endpoints.first();
+            let receipt = provider.get_transaction_receipt(transaction.0.into()).await;
+            // An endpoint that fails for a moment doesn't undo what was sent.
+            if let Ok(Some(receipt)) = receipt {
+                let block = receipt.block_number.unwrap_or_default();
+                if receipt.status() {
+                    return Ok(Sent { transaction, block, gas_used: receipt.gas_used });
+                }
+                let reason = format!("transaction {transaction} failed in block {block}");
+                return Err(WalletError::Reverts { reason });
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Err(WalletError::Pending { transaction })
+    }
+
+    async fn out_of_funds(&self) -> WalletError {
+        let account = self.address;
+        let balance = self.endpoints.first().get_balance(account.0.into()).await;
+        WalletError::OutOfFunds { account, balance_wei: balance.unwrap_or_default() }
+    }
+}
+
+impl Endpoints {
+    /// What a contract's function returns, as of the latest block.
+    ///
+    /// # Errors
+    /// [`WalletError`].
+    pub async fn call<C: SolCall>(&self, to: Address, call: &C) -> Result<C::Return, WalletError> {
+        let request = request(to, call.abi_encode(), 0);
+        match self.first().call(request).await {
+            Ok(answer) => C::abi_decode_returns(&answer).map_err(|_| {
+                let what = format!("{} isn't the contract that it should be", to);
+                Failure::Malformed(what).into()
+            }),
+            Err(RpcError::ErrorResp(payload)) => {
+                let data = payload.as_revert_data().unwrap_or_default();
+                Err(WalletError::Reverts { reason: explain(&data, &payload.message) })
+            }
+            Err(error) => Err(failure(error).into()),
+        }
+    }
+}
+
+/// A contract's error by its name, if it's one that's known.
+fn explain(data: &[u8], message: &str) -> String {
+    match ErrorsErrors::abi_decode(data) {
+        Ok(error) => format!("{error:?}"),
+        Err(_) if data.is_empty() => shortened(message),
+        Err(_) => shortened(&format!("{message} (0x{})", alloy::primitives::hex::encode(data))),
+    }
+}
