@@ -200,7 +200,39 @@ pub fn claims(
 /// # Errors
 /// [`StorageError`].
 pub fn claim_proof(scope: &Scope<'_>, index: u64) -> Result<Option<[Digest; DEPTH]>, StorageError> {
-    let count = count(scope)?;
+    prove(scope, index, count(scope)?)
+}
+
+/// The same against the root that an earlier checkpoint's header has: the tree only grows. `None` if that one hasn't it.
+///
+/// # Errors
+/// [`StorageError`].
+pub fn claim_proof_at(
+    scope: &Scope<'_>,
+    index: u64,
+    height: Height,
+) -> Result<Option<[Digest; DEPTH]>, StorageError> {
+    // Claims ascend by the checkpoint that they came with: those up to this one are the first so many.
+    let (mut low, mut high) = (0, count(scope)?);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let missing = || StorageError(format!("claim {middle} is missing"));
+        let record = claim(scope, middle)?.ok_or_else(missing)?;
+        if record.height <= height {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    prove(scope, index, low)
+}
+
+/// Against the root of the tree of the first `count` claims.
+fn prove(
+    scope: &Scope<'_>,
+    index: u64,
+    count: u64,
+) -> Result<Option<[Digest; DEPTH]>, StorageError> {
     if index >= count {
         return Ok(None);
     }
