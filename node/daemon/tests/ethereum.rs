@@ -6,18 +6,22 @@ mod harness;
 
 use alloy_sol_types::SolCall as _;
 use ed25519_dalek::{Signer as _, SigningKey};
-use harness::{LedgerPlan, Network, complaint, text, value, wait_for};
+use harness::{LedgerPlan, Network, complaint, echo, lines, text, value, wait_for, with};
 use lamina_bridge_testing::{Anvil, AnvilOptions, Chain, Contracts, EigenLayer, Tools};
-use lamina_certificate::SecretKey;
+use lamina_certificate::{Evidence, SecretKey, SignedTwice};
 use lamina_ethereum_core::{abi, calls};
 use lamina_keystore::{KeyDirectory, KeyKind, Passphrase};
-use lamina_types::{Address, ChainId, PeerKey, signing};
+use lamina_types::{
+    Address, Canonical as _, ChainId, EpochNumber, HeaderId, Height, OperatorIndex, PeerKey,
+    signing,
+};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 /// A development chain with EigenLayer and Lamina's contracts.
 struct Ethereum {
     runtime: Runtime,
+    tools: Tools,
     anvil: Anvil,
     chain: Chain,
     eigenlayer: EigenLayer,
@@ -40,7 +44,7 @@ impl Ethereum {
             let contracts = Contracts::deploy(&chain, &tools, &eigenlayer, name).await.unwrap();
             (eigenlayer, contracts)
         });
-        Self { runtime, anvil, chain, eigenlayer, contracts }
+        Self { runtime, tools, anvil, chain, eigenlayer, contracts }
     }
 
     fn section(&self) -> Value {
@@ -84,17 +88,10 @@ impl Ethereum {
 
     /// Makes a node's account an operator with 32 ether at stake, and registers the node's keys.
     fn register(&self, network: &Network, index: usize) {
-        let secret = |kind| {
-            let passphrase = Passphrase::from_file(&network.folder.path().join("passphrase"));
-            let keys = KeyDirectory::new(network.nodes[index].folder.join("keys"));
-            keys.read(kind).unwrap().decrypt(&passphrase.unwrap()).unwrap()
-        };
-        let bls = SecretKey::from_bytes(secret(KeyKind::Bls).expose()).unwrap();
-        let peer = SigningKey::from_bytes(secret(KeyKind::Peer).expose());
+        let bls = SecretKey::from_bytes(&secret(network, index, KeyKind::Bls)).unwrap();
+        let peer = SigningKey::from_bytes(&secret(network, index, KeyKind::Peer));
         let peer_key = PeerKey(peer.verifying_key().to_bytes());
-        let record = std::fs::read(network.nodes[index].folder.join("record.json")).unwrap();
-        let record: Value = serde_json::from_slice(&record).unwrap();
-        let account = record["address"].as_str().unwrap().parse::<Address>().unwrap();
+        let account = operator(network, index);
         let registrar = Address(self.contracts.registrar.into());
         let chain: ChainId = "lamina-test-1".parse().unwrap();
         let proof = peer.sign(&signing::peer_possession(&chain, &account, &peer_key).0).to_bytes();
@@ -118,12 +115,44 @@ impl Ethereum {
         self.runtime.block_on(roll).unwrap();
     }
 
-    /// The header of the last anchor, as the chain has it.
-    fn anchored(&self) -> String {
-        let call = abi::Checkpoints::latestCall {};
-        let call = self.chain.call(self.contracts.checkpoints, &call);
-        self.runtime.block_on(call).unwrap().header.to_string()
+    /// Gives an account tokens to stake.
+    fn mint(&self, account: Address, amount: &str) {
+        let call = abi::Erc20::mintCall { to: account.0.into(), value: amount.parse().unwrap() };
+        let sent = self.chain.send(self.eigenlayer.owner, self.eigenlayer.token, &call);
+        self.runtime.block_on(sent).unwrap();
     }
+
+    /// What an account has on the chain, in wei.
+    fn balance(&self, account: &str) -> String {
+        let asked = self.chain.request::<String>("eth_getBalance", json!([account, "latest"]));
+        let hexadecimal = self.runtime.block_on(asked).unwrap();
+        u128::from_str_radix(hexadecimal.trim_start_matches("0x"), 16).unwrap().to_string()
+    }
+
+    /// The header of the last anchor, as `cast` reads it from the chain.
+    fn anchored(&self) -> String {
+        let output = std::process::Command::new(self.tools.cast())
+            .args(["call", "--rpc-url", &self.anvil.url()])
+            .arg(self.contracts.checkpoints.to_string())
+            .arg("latest()(bytes32,uint64,uint64,uint40)")
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned()
+    }
+}
+
+/// A key of a node's.
+fn secret(network: &Network, index: usize, kind: KeyKind) -> [u8; 32] {
+    let passphrase = Passphrase::from_file(&network.folder.path().join("passphrase"));
+    let keys = KeyDirectory::new(network.nodes[index].folder.join("keys"));
+    *keys.read(kind).unwrap().decrypt(&passphrase.unwrap()).unwrap().expose()
+}
+
+/// A node's operator account.
+fn operator(network: &Network, index: usize) -> Address {
+    let record = std::fs::read(network.nodes[index].folder.join("record.json")).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    record["address"].as_str().unwrap().parse().unwrap()
 }
 
 fn balance(network: &Network, index: usize, account: Address) -> Value {
@@ -252,4 +281,140 @@ fn checkpoints_are_anchored_and_operators_change_by_snapshots() {
     assert!(said.contains("lamina checkpoint handovers"), "{said}");
     let verified = value(&[&verify[..], &["--handovers", &handovers]].concat());
     assert_eq!(verified["holds"], true);
+}
+
+/// From nothing to paid and slashed, by the commands that people have.
+#[test]
+fn value_and_stake_take_the_whole_way_by_commands() {
+    let options = AnvilOptions { block_time_s: Some(1), ..AnvilOptions::default() };
+    let ethereum = Ethereum::with("lamina-test-1", &options);
+    let plan = LedgerPlan { ethereum: Some(ethereum.section()), ..LedgerPlan::default() };
+    let mut network = Network::prepare_ledger(4, 0, &plan);
+    let eigenlayer = network.folder.path().join("eigenlayer.json");
+    let addresses = &ethereum.eigenlayer;
+    let file = json!({
+        "allocation_manager": addresses.allocation_manager,
+        "delegation_manager": addresses.delegation_manager,
+        "strategy_manager": addresses.strategy_manager,
+        "strategy": addresses.strategy,
+    });
+    std::fs::write(&eigenlayer, file.to_string()).unwrap();
+    let (eigenlayer, genesis, rpc) = (text(&eigenlayer), network.genesis(), ethereum.anvil.url());
+    let on_chain = |network: &Network, index: usize, verb: &[&str]| {
+        let node = &network.nodes[index].folder;
+        let (keys, account) = (text(&node.join("keys")), text(&node.join("keys/account.json")));
+        let passphrase = text(&network.folder.path().join("passphrase"));
+        let flags = [
+            "--genesis",
+            &genesis,
+            "--eigenlayer",
+            &eigenlayer,
+            "--rpc",
+            &rpc,
+            "--directory",
+            &keys,
+            "--account",
+            &account,
+            "--passphrase-file",
+            &passphrase,
+        ];
+        lines(&[&["operator"], verb, &flags].concat()).pop().unwrap()
+    };
+
+    // Operators come from nothing, and a second run changes nothing.
+    let stake = "32000000000000000000";
+    for index in 0..4 {
+        let account = operator(&network, index);
+        ethereum.endow(&account.to_string());
+        ethereum.mint(account, stake);
+        let status = on_chain(&network, index, &["register", "--stake", stake, "--wait", "60"]);
+        assert_eq!(status["registered"], true, "{status}");
+        assert_eq!(status["shares"], stake, "{status}");
+        assert_eq!(status["in_epoch"], false, "{status}");
+    }
+    ethereum.runtime.block_on(ethereum.chain.mine(4)).unwrap();
+    let again = on_chain(&network, 0, &["register"]);
+    assert_eq!(again["shares"], stake, "{again}");
+    ethereum.roll();
+    let status = on_chain(&network, 3, &["status"]);
+    assert_eq!(status["stake_gwei"], 32_000_000_000_u64, "{status}");
+
+    let mut settings = ethereum.settings();
+    settings["keys"] = json!({ "account": "purse.json" });
+    for (name, value) in [
+        ("anchor_interval", "4s"),
+        ("claims_interval", "1s"),
+        ("slot", "4s"),
+        ("stuck_after", "4s"),
+    ] {
+        settings["ethereum"][name] = json!(value);
+    }
+    for index in 0..4 {
+        ethereum.endow(&network.nodes[index].purse.clone());
+        network.start_with(index, &settings);
+    }
+    network.wait_until_connected();
+
+    // Value comes in, backs a service, and earns.
+    let signing = network.signing(0);
+    let paying =
+        |arguments: &[&str]| value(&[&with(arguments, &signing)[..], &["--rpc", &rpc]].concat());
+    let account = operator(&network, 0);
+    let deposited = paying(&["deposit", "5000000000000000000", "--wait", "100"]);
+    assert_eq!(deposited["credited"], true, "{deposited}");
+    let service = network.deploy_text("echo", &echo());
+    let task = network.submit(0, &service, "hello");
+    network.certified(1, &task);
+    let committed = value(&with(&["commit", "add", &service, "1000000000000000000"], &signing));
+    let commitment = committed["id"].as_str().unwrap().to_owned();
+    let fund = json!({
+        "kind": "fund_rewards", "service": service, "asset": "ether", "amount": "1000000000000000000", "duration_s": 1,
+    });
+    value(&with(&["operation", "submit", &fund.to_string()], &signing));
+    wait_for("rewards have accrued", || {
+        let list = value(&["reward", "list", &account.to_string(), "--api", network.api(0)]);
+        let amount = list["commitments"][0]["rewards"][0]["amount"].as_str()?.parse::<u128>();
+        (amount.ok()? >= 700_000_000_000_000_000).then_some(())
+    });
+    let before: u128 = balance(&network, 0, account).as_str().unwrap().parse().unwrap();
+    value(&with(&["reward", "claim", "--commitment", &commitment], &signing));
+    let after: u128 = balance(&network, 0, account).as_str().unwrap().parse().unwrap();
+    assert!(after > before + 700_000_000_000_000_000, "{before} {after}");
+
+    // It leaves by proof, once.
+    let recipient = Address([9; 20]).to_string();
+    let too_much = ["withdraw", "99000000000000000000000", "--no-pay", "--to", &recipient];
+    let said = complaint(&with(&too_much, &signing));
+    assert!(said.contains("available"), "{said}");
+    let out = ["withdraw", "2000000000000000000", "--to", &recipient, "--wait-anchor", "100"];
+    let paid = paying(&out);
+    assert!(paid["transaction"].is_string(), "{paid}");
+    assert_eq!(ethereum.balance(&recipient), "2000000000000000000");
+    let api = network.api(0).to_owned();
+    let claims = value(&["claim", "list", "--recipient", &recipient, "--rpc", &rpc, "--api", &api]);
+    assert_eq!(claims[0]["status"], "paid", "{claims}");
+    let again = paying(&["claim", "pay", "0"]);
+    assert_eq!(again["transaction"], Value::Null, "{again}");
+    assert_eq!(ethereum.balance(&recipient), "2000000000000000000");
+
+    // The fourth operator signs two headers in one round; the ledger has the proof, and nodes take it to Ethereum.
+    let bls = SecretKey::from_bytes(&secret(&network, 3, KeyKind::Bls)).unwrap();
+    let chain: ChainId = "lamina-test-1".parse().unwrap();
+    let (epoch, height, round) = (EpochNumber(0), Height(1), 7);
+    let vote = |header: u8| {
+        let header = Some(HeaderId([header; 32]));
+        (header, bls.sign(&signing::precommit(&chain, epoch, height, round, header.as_ref())))
+    };
+    let ((first, first_signature), (second, second_signature)) = (vote(1), vote(2));
+    let votes = SignedTwice { first, first_signature, second, second_signature };
+    let evidence = Evidence::Precommits { epoch, height, round, operator: OperatorIndex(3), votes };
+    let evidence = json!({
+        "kind": "submit_evidence", "evidence": format!("0x{}", hex::encode(evidence.to_bytes())),
+    });
+    value(&with(&["operation", "submit", &evidence.to_string()], &signing));
+    let whole = status["magnitude"].as_u64().unwrap();
+    wait_for("half of the offender's stake is slashed", || {
+        let status = on_chain(&network, 3, &["status"]);
+        (status["magnitude"].as_u64()? <= whole / 2).then_some(())
+    });
 }

@@ -4,14 +4,17 @@ mod account;
 mod author;
 mod checkpoint;
 mod commit;
+pub(crate) mod ethereum;
 mod genesis;
 pub(crate) mod keys;
 mod ledger;
 mod node;
 pub(crate) mod operation;
+pub(crate) mod operator;
 pub(crate) mod output;
 pub(crate) mod service;
 pub(crate) mod task;
+mod value;
 
 use std::path::{Path, PathBuf};
 
@@ -59,6 +62,19 @@ enum Noun {
     /// Commitments to services and operators.
     #[command(subcommand)]
     Commit(commit::Verb),
+    /// Pay into the vault on Ethereum: the ledger credits it.
+    Deposit(value::Deposit),
+    /// Take value out to Ethereum, by proof against an anchored checkpoint.
+    Withdraw(value::Withdraw),
+    /// Claims on Ethereum: what withdrawals come to.
+    #[command(subcommand)]
+    Claim(value::ClaimVerb),
+    /// Rewards: what has accrued to commitments and operators.
+    #[command(subcommand)]
+    Reward(value::RewardVerb),
+    /// The operator on Ethereum: its stake and its registration.
+    #[command(subcommand)]
+    Operator(operator::Verb),
     /// Operations: what accounts do in the ledger.
     #[command(subcommand)]
     Operation(operation::Verb),
@@ -85,6 +101,11 @@ impl Arguments {
                 Noun::Task(verb) => verb.run(json).await,
                 Noun::Account(verb) => verb.run(json).await,
                 Noun::Commit(verb) => verb.run(json).await,
+                Noun::Deposit(deposit) => deposit.run(json).await,
+                Noun::Withdraw(withdraw) => withdraw.run(json).await,
+                Noun::Claim(verb) => verb.run(json).await,
+                Noun::Reward(verb) => verb.run(json).await,
+                Noun::Operator(verb) => verb.run(json).await,
                 Noun::Operation(verb) => verb.run(json).await,
                 Noun::Checkpoint(verb) => verb.run(json).await,
                 Noun::Ledger(verb) => verb.run(json).await,
@@ -153,9 +174,9 @@ fn read_bounded(path: &Path, bytes_max: u64) -> anyhow::Result<Vec<u8>> {
 pub(crate) struct AccountOptions {
     /// The account's keystore.
     #[arg(long, value_name = "FILE", env = "LAMINA_ACCOUNT", default_value = "keys/account.json")]
-    account: PathBuf,
+    pub(crate) account: PathBuf,
     #[command(flatten)]
-    passphrase: PassphraseOptions,
+    pub(crate) passphrase: PassphraseOptions,
 }
 
 impl AccountOptions {
@@ -185,7 +206,7 @@ pub(crate) struct PassphraseOptions {
 }
 
 impl PassphraseOptions {
-    fn existing(&self, keys: &Path) -> anyhow::Result<Passphrase> {
+    pub(crate) fn existing(&self, keys: &Path) -> anyhow::Result<Passphrase> {
         match self.given()? {
             Some(passphrase) => Ok(passphrase),
             None => Ok(Passphrase::prompt(&format!("Passphrase of {}: ", keys.display()))?),

@@ -102,6 +102,11 @@ impl SubmitOptions {
         self.no_wait
     }
 
+    /// Which account signs.
+    pub(crate) const fn account(&self) -> &AccountOptions {
+        &self.account
+    }
+
     /// The account that signs.
     pub(crate) fn unlock(&self) -> anyhow::Result<AccountKey> {
         self.account.unlock()

@@ -11,10 +11,13 @@ use lamina_ethereum::{Command, Endpoints, PrivateKeySigner, submit};
 use lamina_ethereum_core::{
     AnchorAction, AnchorConfig, AnchorEvent, Anchors, SubmitConfig, SubmitNotice, SubmitOutput,
 };
+use lamina_ledger::StateReader as _;
 use lamina_ledger::state::Scope;
-use lamina_ledger::state::operators::Sets;
+use lamina_ledger::state::operators::{self, Sets};
 use lamina_node_core::Notice;
-use lamina_types::{Address, Canonical as _, Digest, EpochNumber, HeaderId, Height, PeerKey};
+use lamina_types::{
+    Action, Address, Canonical as _, Digest, EpochNumber, HeaderId, Height, PeerKey,
+};
 use tokio::sync::{broadcast, mpsc};
 
 use super::ethereum::Followed;
@@ -239,15 +242,30 @@ impl Anchoring {
         Ok(())
     }
 
-    /// Whatever this node keeps that holds.
+    /// What the ledger has finalised of operators' offences in this epoch and the one before: evidence of older ones comes too
+    /// late.
     fn hear_of_evidence(&mut self) -> anyhow::Result<()> {
         let store = self.archive.store();
         let reader = store.reader()?;
-        for bytes in store.evidence(usize::MAX)? {
-            let Ok(evidence) = Evidence::from_bytes(&bytes) else { continue };
-            let of = |epoch| self.sets.of_epoch(&Scope::new(&reader), epoch).ok().flatten();
-            let Ok(offender) = evidence.accused(of) else { continue };
-            let Some(set) = of(evidence.epoch()) else { continue };
+        let scope = Scope::new(&reader);
+        let Some(epoch) = operators::epoch_at(&scope, Height(reader.version()))? else {
+            return Ok(());
+        };
+        let mut known = Vec::new();
+        for number in epoch.0.saturating_sub(1)..=epoch.0 {
+            let Some(set) = self.sets.of_epoch(&scope, EpochNumber(number))? else { continue };
+            for (_, operator) in set.iter() {
+                let offences = operators::offences(&scope, operator.address)?.into_values();
+                known.extend(offences.map(|offence| (operator.address, offence)));
+            }
+        }
+        for (offender, offence) in known {
+            let Some(found) = store.operation(&offence.operation)? else { continue };
+            let Action::SubmitEvidence { evidence } = &found.operation.operation.action else {
+                continue;
+            };
+            let Ok(evidence) = Evidence::from_bytes(evidence.as_slice()) else { continue };
+            let Some(set) = self.sets.of_epoch(&scope, evidence.epoch())? else { continue };
             let event = AnchorEvent::Evidence(Box::new(evidence), set, offender);
             self.anchors.handle(now(), event);
         }

@@ -396,7 +396,7 @@ fn bytes(bytes: Vec<u8>) -> Response {
 }
 
 /// Reads from disk, away from the threads that serve.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> anyhow::Result<T> + Send + 'static,
 ) -> Result<T, Error> {
     tokio::task::spawn_blocking(read)

@@ -1,6 +1,7 @@
 //! The local HTTP API. Bodies are JSON, or canonical bytes where something is signed or certified.
 
 mod ledger;
+mod value;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -87,6 +88,9 @@ pub(crate) async fn serve(listener: TcpListener, shared: Shared, stop: watch::Re
         .route("/v1/operations/{id}", get(ledger::show_operation))
         .route("/v1/accounts/{account}", get(ledger::show_account))
         .route("/v1/commitments", get(ledger::list_commitments))
+        .route("/v1/claims", get(value::list_claims))
+        .route("/v1/claims/{index}/proof", get(value::claim_proof))
+        .route("/v1/rewards", get(value::list_rewards))
         .route("/v1/checkpoints", get(ledger::list_checkpoints))
         .route("/v1/handovers", get(ledger::handovers))
         .route("/v1/checkpoints/{height}", get(ledger::show_checkpoint))
