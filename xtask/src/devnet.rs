@@ -10,7 +10,8 @@ use cargo_metadata::Message;
 use crate::workspace::Workspace;
 use crate::{guests, models};
 
-/// `cargo xtask devnet`: builds what a development network needs, then becomes `lamina devnet`.
+/// `cargo xtask devnet`: builds what a development network needs, then becomes `lamina devnet`. With `--no-ethereum` the
+/// network has no chain beside it, and needs no npm.
 pub(crate) fn run(workspace: &Workspace, passed: &[OsString]) -> Result<ExitCode> {
     let is_name = |argument: &&OsString| !argument.to_string_lossy().starts_with('-');
     let (name, passed) = match passed.first().filter(is_name) {
@@ -22,10 +23,16 @@ pub(crate) fn run(workspace: &Workspace, passed: &[OsString]) -> Result<ExitCode
     let service = service.with_context(|| format!("no service is called {name}"))?;
     models::fetch_for(service)?;
     let component = guests::build(service)?;
-    let lamina = build_node(workspace)?;
+    let (lamina, devchain) = build(workspace)?;
+    let has_ethereum = !passed.iter().any(|argument| argument == NO_ETHEREUM);
+    let passed = passed.iter().filter(|argument| *argument != NO_ETHEREUM);
     // In place of this process, so that Ctrl-C, other signals and the exit code are the node's own affair.
-    let error = Command::new(&lamina)
-        .arg("devnet")
+    let mut command = Command::new(&lamina);
+    command.arg("devnet");
+    if has_ethereum {
+        command.arg("--devchain").arg(devchain);
+    }
+    let error = command
         .arg("--service")
         .arg(service.join("service.toml"))
         .arg("--component")
@@ -37,31 +44,38 @@ pub(crate) fn run(workspace: &Workspace, passed: &[OsString]) -> Result<ExitCode
     Err(error).with_context(|| format!("running {}", lamina.display()))
 }
 
-/// Builds the node and says where it is.
-fn build_node(workspace: &Workspace) -> Result<PathBuf> {
+/// Builds the node and the program that runs a development chain, and says where they are.
+fn build(workspace: &Workspace) -> Result<(PathBuf, PathBuf)> {
     eprintln!("building the node (the first time this takes minutes)…");
     let mut cargo = workspace
         .cargo()
         // All members, so that dependencies get the features that tests build them with, too: one build serves both.
-        .args(["build", "--workspace", "--bin", NODE])
+        .args(["build", "--workspace", "--bin", NODE, "--bin", DEVCHAIN])
         .arg("--message-format=json-render-diagnostics")
         .stdout(Stdio::piped())
         .spawn()
         .context("running cargo")?;
     let messages = cargo.stdout.take().expect("is piped");
-    let mut executable = None;
+    let (mut node, mut devchain) = (None, None);
     for message in Message::parse_stream(BufReader::new(messages)) {
-        if let Message::CompilerArtifact(artifact) = message.context("reading cargo's messages")?
-            && artifact.target.name == NODE
-        {
-            executable = artifact.executable.or(executable);
+        if let Message::CompilerArtifact(artifact) = message.context("reading cargo's messages")? {
+            match artifact.target.name.as_str() {
+                NODE => node = artifact.executable.or(node),
+                DEVCHAIN => devchain = artifact.executable.or(devchain),
+                _ => {}
+            }
         }
     }
     if !cargo.wait()?.success() {
         bail!("the node couldn't be built");
     }
-    Ok(executable.context("cargo named no executable")?.into())
+    let executables = node.zip(devchain).context("cargo named no executable")?;
+    Ok((executables.0.into(), executables.1.into()))
 }
 
 /// Package and binary.
 const NODE: &str = "lamina";
+/// The binary that runs a development chain.
+const DEVCHAIN: &str = "lamina-devchain";
+/// The flag of a network without Ethereum.
+const NO_ETHEREUM: &str = "--no-ethereum";

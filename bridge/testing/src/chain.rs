@@ -33,6 +33,14 @@ impl Chain {
         &self.provider
     }
 
+    /// Its identifier (EIP-155).
+    ///
+    /// # Errors
+    /// If the chain doesn't answer.
+    pub async fn chain_id(&self) -> Result<u64> {
+        Ok(self.provider.get_chain_id().await?)
+    }
+
     /// The accounts that it signs for.
     ///
     /// # Errors

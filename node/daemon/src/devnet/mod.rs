@@ -1,6 +1,7 @@
 //! A whole network on one machine: operators as processes of their own over QUIC on loopback, a service, and messages that
 //! it judges.
 
+mod chain;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -24,8 +25,13 @@ use crate::cli::service::upload_blobs;
 use crate::cli::task::Submitter;
 use crate::client::Client;
 use crate::daemon::{Endpoints, now, random};
+use chain::{ChainOptions, DevChain};
 use table::{Feed, Row};
 
+/// The network's name.
+const CHAIN: &str = "lamina-devnet-1";
+/// What an operator has at stake, in gwei.
+const STAKE_GWEI: u64 = 32_000_000_000;
 /// Anvil's chain identifier, which development wallets know.
 const ETHEREUM_CHAIN: u64 = 31337;
 /// How long a node may take to come up, the compilation of its services included. Slow machines compile for a while.
@@ -52,6 +58,8 @@ pub(crate) struct Options {
     /// How often one is submitted, in milliseconds; 0 submits none.
     #[arg(long, default_value_t = 1000)]
     interval_ms: u64,
+    #[command(flatten)]
+    ethereum: ChainOptions,
     /// Keep the network's data here; by default it's in a temporary folder that's deleted at the end.
     #[arg(long, value_name = "FOLDER")]
     directory: Option<PathBuf>,
@@ -94,11 +102,26 @@ async fn bring_up_and_show(
         }
     };
     let started = Instant::now();
+    let chain = match &options.ethereum.devchain {
+        Some(program) => {
+            say("starting a development chain with EigenLayer and the contracts".into());
+            Some(DevChain::start(program, &CHAIN.parse()?, folder).await?)
+        }
+        None => None,
+    };
     say(format!("making keys and the genesis file of {} operators", options.operators));
-    let network = slot.insert(Network::prepare(folder, options.operators)?);
+    let network = slot.insert(Network::prepare(folder, options.operators, chain)?);
+    if network.chain.is_some() {
+        say("registering the operators at EigenLayer, each with 32 ether at stake".into());
+        network.register().await?;
+    }
     say("starting the operators".into());
     network.start().await?;
     network.wait_until_connected().await?;
+    if network.chain.is_some() {
+        say("waiting until the first deposits are final".into());
+        network.wait_until_funded().await?;
+    }
     say(format!("deploying {}", options.service.display()));
     let service = network.deploy(&options.service, &options.component).await?;
     let inputs = read_inputs(options.messages.as_deref())?;
@@ -209,6 +232,9 @@ struct Network {
     folder: PathBuf,
     genesis: Genesis,
     account: AccountKey,
+    /// Those who have something in the ledger from the start.
+    accounts: Vec<Address>,
+    chain: Option<DevChain>,
     nodes: Vec<Node>,
 }
 
@@ -221,8 +247,10 @@ struct Node {
 
 impl Network {
     /// Writes keys, configurations and the genesis file.
-    fn prepare(folder: &Path, operators: u16) -> anyhow::Result<Self> {
-        let chain: ChainId = "lamina-devnet-1".parse()?;
+    fn prepare(folder: &Path, operators: u16, devchain: Option<DevChain>) -> anyhow::Result<Self> {
+        let chain: ChainId = CHAIN.parse()?;
+        let ethereum = devchain.as_ref().map(|devchain| devchain.place.lamina.clone());
+        let registrar = ethereum.as_ref().map_or(NO_REGISTRAR, |e| e.contracts.registrar);
         let passphrase_file = folder.join("passphrase");
         let passphrase = new_passphrase(&passphrase_file)?;
         let (mut nodes, mut records, mut addresses) = (Vec::new(), Vec::new(), Vec::new());
@@ -230,7 +258,7 @@ impl Network {
             let folder = folder.join(format!("operator-{index}"));
             let directory = KeyDirectory::new(folder.join("keys"));
             let new = NewKeys::generate(&directory, &passphrase, Cost::Light)?;
-            let record = new.record(&chain, &NO_REGISTRAR, 32_000_000_000);
+            let record = new.record(&chain, &registrar, STAKE_GWEI);
             // Beside the operator's account, which people use, one of the node's own.
             let purse = keys::new_account(&folder.join("purse.json"), &passphrase, Cost::Light)?;
             addresses.extend([record.address, purse]);
@@ -243,24 +271,63 @@ impl Network {
         let account = AccountKey::from_bytes(secret.expose()).context("an account key")?;
         let genesis = Genesis {
             chain_id: chain,
-            ethereum_chain_id: ETHEREUM_CHAIN,
-            ethereum: None,
+            ethereum_chain_id: devchain.as_ref().map_or(ETHEREUM_CHAIN, |d| d.place.chain_id),
+            // Where there's a vault, all that accounts have comes through it.
+            ledger: ledger_genesis(if ethereum.is_some() { &[] } else { &addresses }),
+            ethereum,
             runtime: lamina_components::runtime(),
             operators: records,
-            ledger: ledger_genesis(addresses),
         };
         let text = serde_json::to_vec_pretty(&genesis)?;
         std::fs::write(folder.join("genesis.json"), text)?;
-        Ok(Self { folder: folder.to_owned(), genesis, account, nodes })
+        let folder = folder.to_owned();
+        Ok(Self { folder, genesis, account, accounts: addresses, chain: devchain, nodes })
+    }
+
+    /// Registers the operators on the chain in the genesis file's order, and deposits for all accounts.
+    async fn register(&mut self) -> anyhow::Result<()> {
+        let Some(chain) = &self.chain else { return Ok(()) };
+        let passphrase = Passphrase::from_file(&self.folder.join("passphrase"))?;
+        for node in &self.nodes {
+            let keys = KeyDirectory::new(node.folder.join("keys"));
+            chain.register(&self.genesis.chain_id, &keys, &passphrase).await?;
+        }
+        chain.roll().await?;
+        for account in &self.accounts {
+            // Of their own accounts, nodes pay for what they submit.
+            chain.give(*account).await?;
+            chain.deposit(*account).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the ledger has credited what was deposited.
+    async fn wait_until_funded(&mut self) -> anyhow::Result<()> {
+        let deadline = Instant::now() + START_MAX;
+        let last = self.accounts.last().copied().context("there are accounts")?;
+        loop {
+            self.fail_if_ended()?;
+            let shown = self.client(0)?.get(&format!("/v1/accounts/{last}")).await?;
+            if shown["balances"].as_array().is_some_and(|balances| !balances.is_empty()) {
+                return Ok(());
+            }
+            anyhow::ensure!(
+                Instant::now() < deadline,
+                "deposits weren't credited within {START_MAX:?}; the operators' logs are {}",
+                self.folder.join("operator-*/log").display()
+            );
+            sleep(Duration::from_millis(200)).await;
+        }
     }
 
     /// Starts all nodes; the first one is where the others begin.
     async fn start(&mut self) -> anyhow::Result<()> {
         let (first, others) = self.nodes.split_first_mut().context("at least one operator")?;
-        first.start(&[])?;
+        let rpc = self.chain.as_ref().map(|chain| chain.place.rpc.clone());
+        first.start(&[], rpc.as_deref())?;
         let bootstrap = first.wait_until_up().await?.p2p.clone();
         for node in others.iter_mut() {
-            node.start(&bootstrap)?;
+            node.start(&bootstrap, rpc.as_deref())?;
         }
         let up = join_all(others.iter_mut().map(Node::wait_until_up)).await;
         up.into_iter().collect::<anyhow::Result<Vec<_>>>().map(drop)
@@ -334,6 +401,9 @@ impl Network {
             "account": folder("operator-0/keys/account.json"),
             "passphrase_file": folder("passphrase"),
             "logs": folder("operator-*/log"),
+            "rpc": self.chain.as_ref().map(|chain| &chain.place.rpc),
+            "eigenlayer": self.chain.as_ref().map(|_| folder("eigenlayer.json")),
+            "contracts": self.genesis.ethereum.as_ref().map(|ethereum| ethereum.contracts),
             "took_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         })
     }
@@ -357,6 +427,7 @@ impl Network {
                 tasks_open: number("tasks_open"),
                 tasks_certified: number("tasks_certified"),
                 checkpoint: number("checkpoint"),
+                anchored: status["anchored"].as_u64(),
                 resident_bytes: number("resident_bytes"),
             }
         }))
@@ -364,6 +435,9 @@ impl Network {
     }
 
     fn fail_if_ended(&mut self) -> anyhow::Result<()> {
+        if let Some(chain) = &mut self.chain {
+            chain.fail_if_ended(&self.folder.join("ethereum-log"))?;
+        }
         for (index, node) in self.nodes.iter_mut().enumerate() {
             if let Some(status) = node.ended()? {
                 anyhow::bail!("operator {index} ended ({status}):\n{}", node.end_of_log());
@@ -385,12 +459,15 @@ impl Network {
                 let _ = process.kill().await;
             }
         }
+        if let Some(chain) = &mut self.chain {
+            chain.stop().await;
+        }
     }
 }
 
 impl Node {
-    fn start(&mut self, bootstrap: &[libp2p::Multiaddr]) -> anyhow::Result<()> {
-        let config = json!({
+    fn start(&mut self, bootstrap: &[libp2p::Multiaddr], rpc: Option<&str>) -> anyhow::Result<()> {
+        let mut config = json!({
             "genesis": "../genesis.json",
             "keys": {
                 "directory": "keys",
@@ -405,6 +482,13 @@ impl Node {
             "api": { "listen": "127.0.0.1:0" },
             "components": { "instances_max": 8, "http": { "origins": "any" } },
         });
+        if let Some(rpc) = rpc {
+            // For blocks that come each second.
+            config["ethereum"] = json!({
+                "rpc": [rpc], "poll": "500ms", "anchor_interval": "15s", "claims_interval": "3s",
+                "slot": "5s", "stuck_after": "5s", "fee_per_gas_max_wei": 1_000_000_000_000_u64,
+            });
+        }
         let path = self.folder.join("lamina.toml");
         std::fs::write(&path, toml::to_string(&config)?)?;
         let log = std::fs::File::create(self.folder.join("log"))?;
@@ -458,9 +542,13 @@ impl Node {
 }
 
 /// A ledger that begins now, with a thousand ether in each of these accounts.
-fn ledger_genesis(accounts: Vec<Address>) -> LedgerGenesis {
+fn ledger_genesis(accounts: &[Address]) -> LedgerGenesis {
     let ether = |thousandths: u128| Amount(thousandths * 1_000_000_000_000_000);
-    let deposit = |account| Deposit { account, asset: Asset::Ether, amount: ether(1_000_000) };
+    let deposit = |account: &Address| Deposit {
+        account: *account,
+        asset: Asset::Ether,
+        amount: ether(1_000_000),
+    };
     LedgerGenesis {
         time: now(),
         fees: FeeSchedule {
@@ -468,7 +556,7 @@ fn ledger_genesis(accounts: Vec<Address>) -> LedgerGenesis {
             base: Amount(10_000_000_000_000),
             per_byte: Amount(10_000_000_000),
         },
-        deposits: accounts.into_iter().map(deposit).collect(),
+        deposits: accounts.iter().map(deposit).collect(),
         ..LedgerGenesis::default()
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Row {
     pub(crate) tasks_open: u64,
     pub(crate) tasks_certified: u64,
     pub(crate) checkpoint: u64,
+    /// The last checkpoint on Ethereum.
+    pub(crate) anchored: Option<u64>,
     pub(crate) resident_bytes: u64,
 }
 
@@ -40,8 +42,14 @@ pub(crate) fn head(up: &Value) -> String {
     );
     let input = r#"'{"message": "hello"}'"#;
     let seconds = up["took_ms"].as_u64().unwrap_or(0) as f64 / 1e3;
+    let mut chain = Vec::new();
+    if up["rpc"].is_string() {
+        chain.push(("ethereum", plain(&up["rpc"])));
+        chain.push(("eigenlayer", plain(&up["eigenlayer"])));
+    }
+    let chain = if chain.is_empty() { String::new() } else { format!("{}\n", fields(&chain)) };
     format!(
-        "the network is up after {seconds:.1} s; Ctrl-C stops it\n\n{}\n",
+        "the network is up after {seconds:.1} s; Ctrl-C stops it\n\n{chain}{}\n",
         fields(&[
             ("service", plain(&up["service"])),
             ("genesis", plain(&up["genesis"])),
@@ -139,6 +147,7 @@ impl Feed {
                         "tasks_open": row.tasks_open,
                         "tasks_certified": row.tasks_certified,
                         "checkpoint": row.checkpoint,
+                        "anchored": row.anchored,
                         "resident_bytes": row.resident_bytes,
                     })
                 })
@@ -202,6 +211,7 @@ impl Feed {
                 row.tasks_open.to_string(),
                 row.tasks_certified.to_string(),
                 row.checkpoint.to_string(),
+                row.anchored.map_or_else(|| "-".to_owned(), |height| height.to_string()),
                 format!("{} MiB", row.resident_bytes >> 20),
             ]
         });
@@ -221,7 +231,16 @@ impl Feed {
         format!(
             "{}\n\n{}\n\n{} submitted, {} certified, latency {} (median), {} (99th percentile)",
             table(
-                &["operator", "api", "peers", "open", "certified", "checkpoint", "memory"],
+                &[
+                    "operator",
+                    "api",
+                    "peers",
+                    "open",
+                    "certified",
+                    "checkpoint",
+                    "anchored",
+                    "memory"
+                ],
                 operators.collect()
             ),
             table(&["task", "message", "verdict", "latency"], tasks.collect()),
