@@ -300,7 +300,7 @@ impl Anchors {
     fn rank(&self, set: &OperatorSet, epoch: EpochNumber, height: Height) -> u32 {
         let operators: Vec<Address> = set.iter().map(|(_, operator)| operator.address).collect();
         let own = set.index_of_peer(&self.config.key).and_then(|index| set.get(index));
-        own.map_or(u32::from(set.size()), |own| rank(epoch, height, &operators, &own.address))
+        own.map_or_else(|| set.size().into(), |own| rank(epoch, height, &operators, &own.address))
     }
 
     fn submit(

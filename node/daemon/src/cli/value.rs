@@ -55,7 +55,7 @@ impl Deposit {
         let client = self.api.client()?;
         let (genesis, contracts) = ethereum::contracts(&client).await?;
         let wallet = self.ethereum.wallet(&self.account, &genesis)?;
-        let account = self.account_for.unwrap_or(wallet.address());
+        let account = self.account_for.unwrap_or_else(|| wallet.address());
         let before = balance(&client, account, self.asset).await?;
         let (input, wei) = match ethereum::token(self.asset)? {
             None => {
@@ -142,7 +142,7 @@ impl Withdraw {
         let client = self.options.client()?;
         ethereum::token(self.asset)?;
         let account = self.options.unlock()?;
-        let recipient = self.to.unwrap_or(account.address());
+        let recipient = self.to.unwrap_or_else(|| account.address());
         let (asset, amount) = (self.asset, self.amount);
         let payer = match self.ethereum.rpc.is_empty() || self.no_pay {
             true => None,

@@ -22,6 +22,7 @@ use tokio::sync::{broadcast, mpsc};
 
 use super::ethereum::Followed;
 use super::ledger::Archive;
+use super::metrics::BridgeMetrics;
 use super::now;
 use crate::config;
 
@@ -34,13 +35,13 @@ const EVIDENCE_INTERVAL: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(crate) struct AnchorStatus {
     /// Jobs that this node took on, and those of them that are done by whomever, or were given up.
-    pub(crate) submitted: AtomicU64,
-    pub(crate) done: AtomicU64,
+    submitted: AtomicU64,
+    done: AtomicU64,
     /// Of those that are done, the ones for which this node sent a transaction.
-    pub(crate) sent: AtomicU64,
-    pub(crate) given_up: AtomicU64,
+    sent: AtomicU64,
+    given_up: AtomicU64,
     /// Contradictions between Ethereum and the ledger.
-    pub(crate) conflicts: AtomicU64,
+    conflicts: AtomicU64,
     /// Why nothing goes on, if the account lacks ether or the fee cap is too low.
     stuck: RwLock<Option<String>>,
 }
@@ -48,6 +49,16 @@ pub(crate) struct AnchorStatus {
 impl AnchorStatus {
     pub(crate) fn stuck(&self) -> Option<String> {
         self.stuck.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn metrics(&self, anchored: Height) -> BridgeMetrics {
+        let jobs = [&self.submitted, &self.done, &self.sent, &self.given_up];
+        BridgeMetrics {
+            jobs: jobs.map(|count| count.load(Ordering::Relaxed)),
+            conflicts: self.conflicts.load(Ordering::Relaxed),
+            is_stuck: self.stuck().is_some(),
+            anchored: anchored.0,
+        }
     }
 
     fn set_stuck(&self, why: Option<String>) {

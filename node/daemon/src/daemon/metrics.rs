@@ -13,6 +13,7 @@ pub(crate) fn encode(
     node: &Metrics,
     load: (usize, usize),
     ledger: Option<(LedgerMetrics, LedgerView)>,
+    bridge: Option<BridgeMetrics>,
     network: &lamina_p2p_net::Metrics,
 ) -> String {
     let mut registry = Registry::with_prefix("lamina");
@@ -20,6 +21,7 @@ pub(crate) fn encode(
         node: node.clone(),
         load,
         ledger,
+        bridge,
         network: network.clone(),
         resident_bytes: resident_bytes(),
     }));
@@ -41,8 +43,42 @@ struct Snapshot {
     node: Metrics,
     load: (usize, usize),
     ledger: Option<(LedgerMetrics, LedgerView)>,
+    bridge: Option<BridgeMetrics>,
     network: lamina_p2p_net::Metrics,
     resident_bytes: u64,
+}
+
+/// What became of what this node submits to Ethereum.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BridgeMetrics {
+    /// Jobs that were taken on, done by whomever, done with a transaction from here, and given up.
+    pub(crate) jobs: [u64; 4],
+    /// Headers on Ethereum that aren't the ledger's.
+    pub(crate) conflicts: u64,
+    /// Whether the account lacks ether, or the fee cap is too low.
+    pub(crate) is_stuck: bool,
+    /// The height of the last anchor that's final.
+    pub(crate) anchored: u64,
+}
+
+fn encode_bridge(
+    encoder: &mut DescriptorEncoder<'_>,
+    bridge: &BridgeMetrics,
+) -> Result<(), std::fmt::Error> {
+    let sample = ConstCounter::new(0u64);
+    let help = "Anchors, snapshots of operators and evidence by what became of them";
+    let mut metric = encoder.encode_descriptor("bridge_jobs", help, None, sample.metric_type())?;
+    for (outcome, value) in ["taken", "done", "sent", "given_up"].into_iter().zip(bridge.jobs) {
+        ConstCounter::new(value).encode(metric.encode_family(&[("outcome", outcome)])?)?;
+    }
+    encode_gauges(
+        encoder,
+        &[
+            ("bridge_conflicts", "Headers on Ethereum that aren't the ledger's", bridge.conflicts),
+            ("bridge_stuck", "1 while the account can't pay", bridge.is_stuck.into()),
+            ("bridge_anchored_height", "The last checkpoint on Ethereum", bridge.anchored),
+        ],
+    )
 }
 
 impl Collector for Snapshot {
@@ -102,6 +138,7 @@ impl Collector for Snapshot {
             ("process_resident_bytes", "Memory in RAM", self.resident_bytes),
         ];
         encode_gauges(&mut encoder, &gauges)?;
+        self.bridge.iter().try_for_each(|bridge| encode_bridge(&mut encoder, bridge))?;
         self.ledger.iter().try_for_each(|(counts, view)| encode_ledger(&mut encoder, counts, view))
     }
 }

@@ -393,7 +393,9 @@ async fn show_metrics(State(shared): Context) -> Result<Response, Error> {
             (node.metrics().clone(), node.load(), ledger)
         })
         .await?;
-    let text = metrics::encode(&metrics, load, ledger, &shared.network.metrics());
+    let anchored = shared.last_anchor().await?.unwrap_or_default();
+    let bridge = shared.anchoring.as_ref().map(|status| status.metrics(anchored));
+    let text = metrics::encode(&metrics, load, ledger, bridge, &shared.network.metrics());
     let kind =
         [(header::CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
     Ok((kind, text).into_response())
