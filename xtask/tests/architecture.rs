@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Node, Package, PackageId};
 
 /// The arrows: what each crate may use of ours in normal dependencies, besides `lamina-types`.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("lamina-types", &[]),
     ("lamina-certificate", &[]),
     ("lamina-ledger", &["lamina-certificate"]),
@@ -24,7 +24,8 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("lamina-keystore", &[]),
     ("lamina-ethereum-core", &["lamina-certificate"]),
     ("lamina-ethereum", &["lamina-ethereum-core"]),
-    ("lamina-bridge-testing", &[]),
+    ("lamina-deploy", &["lamina-ethereum", "lamina-ethereum-core", "lamina-keystore"]),
+    ("lamina-bridge-testing", &["lamina-deploy"]),
     ("lamina-node-core", &["lamina-certificate", "lamina-ledger", "lamina-p2p"]),
     (
         "lamina",
@@ -46,9 +47,8 @@ const ARROWS: [(&str, &[&str]); 20] = [
 ];
 
 /// Crates that must not even see `lamina-types`: they are about guests and the workspace, not the network.
-const WITHOUT_TYPES: [&str; 9] = [
+const WITHOUT_TYPES: [&str; 8] = [
     "lamina-types",
-    "lamina-bridge-testing",
     "lamina-component-build",
     "lamina-sdk",
     "probe",

@@ -7,6 +7,7 @@ use alloy::network::{EthereumWallet, NetworkTransactionBuilder as _, Transaction
 use alloy::primitives::U256;
 use alloy::providers::Provider as _;
 use alloy::rpc::json_rpc::RpcError;
+use alloy::rpc::types::TransactionRequest;
 use alloy::signers::local::PrivateKeySigner;
 use alloy::sol_types::{SolCall, SolInterface as _};
 use lamina_ethereum_core::abi::Errors::ErrorsErrors;
@@ -43,6 +44,8 @@ pub struct Sent {
     pub block: u64,
     /// The gas that it used.
     pub gas_used: u64,
+    /// The contract that it created.
+    pub contract: Option<Address>,
 }
 
 /// Why there's no transaction in a block.
@@ -136,6 +139,20 @@ impl Wallet {
         input: Vec<u8>,
         value_wei: u128,
     ) -> Result<Sent, WalletError> {
+        self.transact(request(to, input, value_wei)).await
+    }
+
+    /// Creates a contract from its creation bytecode with the constructor's arguments, and waits until that's in a block.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn create(&self, code: Vec<u8>) -> Result<(Address, Sent), WalletError> {
+        let sent = self.transact(TransactionRequest::default().with_deploy_code(code)).await?;
+        let missing = || Failure::Malformed("a receipt without the contract".to_owned());
+        Ok((sent.contract.ok_or_else(missing)?, sent))
+    }
+
+    async fn transact(&self, request: TransactionRequest) -> Result<Sent, WalletError> {
         let provider = self.endpoints.first();
         let from = self.address.0.into();
         let (chain, nonce, block) = within(async {
@@ -149,7 +166,7 @@ impl Wallet {
         if chain != self.ethereum_chain {
             return Err(WalletError::WrongChain { found: chain, expected: self.ethereum_chain });
         }
-        let request = request(to, input, value_wei).with_from(from);
+        let request = request.with_from(from);
         let gas = self.estimate(request.clone()).await?;
         let base = block.and_then(|block| block.header.base_fee_per_gas()).unwrap_or_default();
         // Endpoints that suggest no tip don't need one.
@@ -181,10 +198,7 @@ impl Wallet {
         }
     }
 
-    async fn estimate(
-        &self,
-        request: alloy::rpc::types::TransactionRequest,
-    ) -> Result<u64, WalletError> {
+    async fn estimate(&self, request: TransactionRequest) -> Result<u64, WalletError> {
         let provider = self.endpoints.first();
         let estimated = tokio::time::timeout(INCLUSION_MAX, async {
             provider.estimate_gas(request).block(BlockId::latest()).await
@@ -211,7 +225,9 @@ impl Wallet {
             if let Ok(Some(receipt)) = receipt {
                 let block = receipt.block_number.unwrap_or_default();
                 if receipt.status() {
-                    return Ok(Sent { transaction, block, gas_used: receipt.gas_used });
+                    let contract = receipt.contract_address.map(|address| Address(address.into()));
+                    let gas_used = receipt.gas_used;
+                    return Ok(Sent { transaction, block, gas_used, contract });
                 }
                 let reason = format!("transaction {transaction} failed in block {block}");
                 return Err(WalletError::Reverts { reason });
@@ -229,6 +245,44 @@ impl Wallet {
 }
 
 impl Endpoints {
+    /// Which chain it is (EIP-155).
+    ///
+    /// # Errors
+    /// [`WalletError`].
+    pub async fn chain_id(&self) -> Result<u64, WalletError> {
+        let provider = self.first();
+        Ok(within(async { provider.get_chain_id().await.map_err(failure) }).await?)
+    }
+
+    /// The number of the latest block.
+    ///
+    /// # Errors
+    /// [`WalletError`].
+    pub async fn block_number(&self) -> Result<u64, WalletError> {
+        let provider = self.first();
+        Ok(within(async { provider.get_block_number().await.map_err(failure) }).await?)
+    }
+
+    /// What an account has, in wei.
+    ///
+    /// # Errors
+    /// [`WalletError`].
+    pub async fn balance_wei(&self, account: Address) -> Result<u128, WalletError> {
+        let provider = self.first();
+        let asked = async { provider.get_balance(account.0.into()).await.map_err(failure) };
+        Ok(within(asked).await?.saturating_to())
+    }
+
+    /// Whether there's a contract.
+    ///
+    /// # Errors
+    /// [`WalletError`].
+    pub async fn has_code(&self, contract: Address) -> Result<bool, WalletError> {
+        let provider = self.first();
+        let asked = async { provider.get_code_at(contract.0.into()).await.map_err(failure) };
+        Ok(!within(asked).await?.is_empty())
+    }
+
     /// What a contract's function returns, as of the latest block.
     ///
     /// # Errors
@@ -252,7 +306,12 @@ impl Endpoints {
 /// A contract's error by its name, if it's one that's known.
 fn explain(data: &[u8], message: &str) -> String {
     match ErrorsErrors::abi_decode(data) {
-        Ok(error) => format!("{error:?}"),
+        Ok(error) => {
+            // `Name(Name { … })`: the inner one says it all.
+            let text = format!("{error:?}");
+            let inner = text.split_once('(').and_then(|(_, inner)| inner.strip_suffix(')'));
+            inner.unwrap_or(&text).to_owned()
+        }
         Err(_) if data.is_empty() => shortened(message),
         Err(_) => shortened(&format!("{message} (0x{})", alloy::primitives::hex::encode(data))),
     }

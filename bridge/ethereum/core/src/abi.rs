@@ -89,6 +89,7 @@ alloy_sol_types::sol! {
         function extend(uint256 count) external;
         function finish(uint256[] consensus) external;
         function roll(uint256[] consensus) external;
+        function chain() external view returns (bytes32);
         function nextEpoch() external view returns (uint64);
         function members(uint64 number, bool consensus)
             external view returns (uint256[] registrations, uint64[] stakesGwei);
