@@ -1,8 +1,11 @@
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use lamina_certificate::{Genesis, LedgerGenesis, OperatorRecord};
+use lamina_certificate::{EthereumGenesis, Genesis, LedgerGenesis, OperatorRecord};
+use lamina_ethereum::Endpoints;
+use lamina_ethereum_core::abi;
 use lamina_types::{ChainId, Timestamp};
 use serde::de::DeserializeOwned;
 
@@ -27,6 +30,10 @@ pub(crate) enum Verb {
         /// block; `first_epoch`, the contracts' first one. Records must be made for this registrar.
         #[arg(long, value_name = "FILE")]
         ethereum: Option<PathBuf>,
+        /// HTTP endpoints of that chain: operators get the order and the stake of the contracts' snapshot of epoch 0, which must
+        /// have just these.
+        #[arg(long = "rpc", value_name = "URL", value_delimiter = ',', requires = "ethereum")]
+        rpc: Vec<String>,
         /// What the ledger begins with, as JSON: time, intervals, fees, deposits. By default it begins now, with
         /// nothing in it and without fees.
         #[arg(long, value_name = "FILE")]
@@ -44,23 +51,26 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
-    pub(crate) fn run(self, json: bool) -> anyhow::Result<()> {
+    pub(crate) async fn run(self, json: bool) -> anyhow::Result<()> {
         match self {
-            Self::New { chain_id, ethereum_chain_id, operators, ethereum, ledger, output } => {
+            Self::New { chain_id, ethereum_chain_id, operators, ethereum, rpc, ledger, output } => {
                 let mut ledger: LedgerGenesis = match ledger {
                     Some(path) => read(&path, "a ledger's beginning")?,
                     None => LedgerGenesis::default(),
                 };
-                let ethereum = ethereum
+                let ethereum: Option<EthereumGenesis> = ethereum
                     .map(|path| read(&path, "what Ethereum has of a network"))
                     .transpose()?;
                 if ledger.time == Timestamp(0) {
                     ledger.time = now();
                 }
-                let operators = operators
+                let mut operators = operators
                     .iter()
                     .map(|path| read::<OperatorRecord>(path, "an operator's record"))
-                    .collect::<anyhow::Result<_>>()?;
+                    .collect::<anyhow::Result<Vec<_>>>()?;
+                if let Some(ethereum) = ethereum.as_ref().filter(|_| !rpc.is_empty()) {
+                    operators = as_snapshotted(&Endpoints::new(&rpc)?, ethereum, operators).await?;
+                }
                 let genesis = Genesis {
                     chain_id,
                     ethereum_chain_id,
@@ -82,6 +92,46 @@ impl Verb {
             }
         }
     }
+}
+
+/// The operators in the order and with the stake of the contracts' snapshot of epoch 0.
+async fn as_snapshotted(
+    endpoints: &Endpoints,
+    ethereum: &EthereumGenesis,
+    records: Vec<OperatorRecord>,
+) -> anyhow::Result<Vec<OperatorRecord>> {
+    anyhow::ensure!(
+        ethereum.first_epoch.0 == 0,
+        "the contracts' first epoch is {}: there's no snapshot of epoch 0 to take operators from",
+        ethereum.first_epoch
+    );
+    let snapshot = abi::Checkpoints::membersCall { number: 0, consensus: false };
+    let snapshot = endpoints.call(ethereum.contracts.checkpoints, &snapshot).await.context(
+        "reading the snapshot of epoch 0; take it with `lamina operator roll` once all operators are registered",
+    )?;
+    let mut by_registration = BTreeMap::new();
+    for record in records {
+        let asked = abi::Registrar::indexOfCall { operator: record.address.0.into() };
+        let index = endpoints.call(ethereum.contracts.registrar, &asked).await;
+        let index =
+            index.with_context(|| format!("operator {} isn't registered", record.address))?;
+        by_registration.insert(index, record);
+    }
+    let mut operators = Vec::new();
+    for (registration, stake_gwei) in snapshot.registrations.iter().zip(snapshot.stakesGwei) {
+        let record = by_registration.remove(registration);
+        let record = record.with_context(|| {
+            format!("the snapshot has the operator with registration {registration}: its record is missing")
+        })?;
+        operators.push(OperatorRecord { stake_gwei, ..record });
+    }
+    if let Some(left) = by_registration.values().next() {
+        anyhow::bail!(
+            "operator {} isn't in the snapshot: it has no stake there, or registered later",
+            left.address
+        );
+    }
+    Ok(operators)
 }
 
 fn read<T: DeserializeOwned>(path: &Path, what: &str) -> anyhow::Result<T> {

@@ -95,7 +95,7 @@ impl Arguments {
         let result = runtime.block_on(async {
             match self.noun {
                 Noun::Keys(verb) => verb.run(json),
-                Noun::Genesis(verb) => verb.run(json),
+                Noun::Genesis(verb) => verb.run(json).await,
                 Noun::Node(verb) => verb.run(json).await,
                 Noun::Service(verb) => verb.run(json).await,
                 Noun::Task(verb) => verb.run(json).await,

@@ -51,6 +51,12 @@ pub(crate) enum Verb {
         #[command(flatten)]
         common: Common,
     },
+    /// Have the contracts take the next snapshot of operators: who is registered then, with stake, signs from soon after. Nodes
+    /// do it once a day by themselves; the first one is for whoever begins a network.
+    Roll {
+        #[command(flatten)]
+        common: Common,
+    },
     /// Leave: the node's keys are good for nothing from the next snapshot on, and never again.
     Deregister {
         #[command(flatten)]
@@ -128,6 +134,15 @@ impl Verb {
                 let view =
                     status(&endpoints, &contracts, &common.eigenlayer.read()?, operator).await?;
                 print(json, &view, || status_text(&view));
+                Ok(())
+            }
+            Self::Roll { common } => {
+                let (genesis, contracts) = common.network().await?;
+                let wallet = common.ethereum.wallet(&common.account, &genesis)?;
+                let sent = wallet.send(contracts.checkpoints, calls::roll(None), 0).await;
+                let step =
+                    ethereum::sent("operators snapshotted", &sent.context("taking a snapshot")?);
+                print(json, &step, || step_text(&step));
                 Ok(())
             }
             Self::Deregister { common } => {
