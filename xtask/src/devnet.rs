@@ -1,11 +1,8 @@
 use std::ffi::OsString;
-use std::io::BufReader;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
-use anyhow::{Context as _, Result, bail};
-use cargo_metadata::Message;
+use anyhow::{Context as _, Result};
 
 use crate::workspace::Workspace;
 use crate::{guests, models};
@@ -23,7 +20,8 @@ pub(crate) fn run(workspace: &Workspace, passed: &[OsString]) -> Result<ExitCode
     let service = service.with_context(|| format!("no service is called {name}"))?;
     models::fetch_for(service)?;
     let component = guests::build(service)?;
-    let (lamina, devchain) = build(workspace)?;
+    eprintln!("building the node (the first time this takes minutes)…");
+    let [lamina, devchain] = workspace.build([NODE, DEVCHAIN])?;
     let has_ethereum = !passed.iter().any(|argument| argument == NO_ETHEREUM);
     let passed = passed.iter().filter(|argument| *argument != NO_ETHEREUM);
     // In place of this process, so that Ctrl-C, other signals and the exit code are the node's own affair.
@@ -42,35 +40,6 @@ pub(crate) fn run(workspace: &Workspace, passed: &[OsString]) -> Result<ExitCode
         .args(passed)
         .exec();
     Err(error).with_context(|| format!("running {}", lamina.display()))
-}
-
-/// Builds the node and the program that runs a development chain, and says where they are.
-fn build(workspace: &Workspace) -> Result<(PathBuf, PathBuf)> {
-    eprintln!("building the node (the first time this takes minutes)…");
-    let mut cargo = workspace
-        .cargo()
-        // All members, so that dependencies get the features that tests build them with, too: one build serves both.
-        .args(["build", "--workspace", "--bin", NODE, "--bin", DEVCHAIN])
-        .arg("--message-format=json-render-diagnostics")
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("running cargo")?;
-    let messages = cargo.stdout.take().expect("is piped");
-    let (mut node, mut devchain) = (None, None);
-    for message in Message::parse_stream(BufReader::new(messages)) {
-        if let Message::CompilerArtifact(artifact) = message.context("reading cargo's messages")? {
-            match artifact.target.name.as_str() {
-                NODE => node = artifact.executable.or(node),
-                DEVCHAIN => devchain = artifact.executable.or(devchain),
-                _ => {}
-            }
-        }
-    }
-    if !cargo.wait()?.success() {
-        bail!("the node couldn't be built");
-    }
-    let executables = node.zip(devchain).context("cargo named no executable")?;
-    Ok((executables.0.into(), executables.1.into()))
 }
 
 /// Package and binary.

@@ -1,10 +1,11 @@
-//! The project's own commands: devnet, test, bench, components, models.
+//! The project's own commands: devnet, deploy, test, bench, components, models.
 //!
 //! Each finds what it works on in `cargo metadata`, so that a new crate or service needs no line here. Everything is
 //! built into one target directory outside the checkout (`CARGO_TARGET_DIR`, else `~/.cache/lamina/target`), so that a
 //! fresh clone doesn't pay again.
 
 mod bench;
+mod deploy;
 mod devnet;
 mod guests;
 mod models;
@@ -27,8 +28,11 @@ const USAGE: &str = "\
 The project's own commands.
 
 Usage:
-  cargo xtask devnet [SERVICE] [--operators N] [ARGUMENT]...
-      Build a service (the moderator, or the bouncer) and the node, then run `lamina devnet` with these arguments.
+  cargo xtask devnet [SERVICE] [--no-ethereum] [--operators N] [ARGUMENT]...
+      Build a service (the moderator, or the bouncer) and the node, then run `lamina devnet` with these arguments, beside
+      a development chain with EigenLayer, unless there's to be none.
+  cargo xtask deploy [ARGUMENT]...
+      Build what puts the contracts onto an Ethereum chain, and run it with these arguments: see docs/deployment.md.
   cargo xtask test [AREA]
       Run all tests, or those of one top-level folder. What was skipped is listed at the end;
       with LAMINA_REQUIRE_ALL=1 it's a failure.
@@ -71,6 +75,10 @@ fn run() -> Result<ExitCode> {
         "devnet" => {
             let passed: Vec<_> = arguments.raw_args()?.collect();
             devnet::run(&Workspace::load()?, &passed)
+        }
+        "deploy" => {
+            let passed: Vec<_> = arguments.raw_args()?.collect();
+            deploy::run(&Workspace::load()?, &passed)
         }
         "test" => {
             let (area, []) = area_and_flags(arguments, [])?;

@@ -1,10 +1,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail};
-use cargo_metadata::{Metadata, MetadataCommand, Package};
+use anyhow::{Context as _, Result, bail, ensure};
+use cargo_metadata::{Message, Metadata, MetadataCommand, Package};
 
 /// The workspace as `cargo metadata` tells it.
 pub(crate) struct Workspace {
@@ -49,6 +50,34 @@ impl Workspace {
             }
         }
         cargo
+    }
+
+    /// Builds these binaries and says where they are.
+    pub(crate) fn build<const N: usize>(&self, names: [&str; N]) -> Result<[PathBuf; N]> {
+        let mut cargo = self.cargo();
+        // All members, so that dependencies get the features that tests build them with, too: one build serves both.
+        cargo.args(["build", "--workspace"]);
+        for name in names {
+            cargo.args(["--bin", name]);
+        }
+        cargo.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped());
+        let mut cargo = cargo.spawn().context("running cargo")?;
+        let messages = cargo.stdout.take().expect("is piped");
+        let mut built = BTreeMap::new();
+        for message in Message::parse_stream(BufReader::new(messages)) {
+            if let Message::CompilerArtifact(artifact) =
+                message.context("reading cargo's messages")?
+                && let Some(executable) = artifact.executable
+            {
+                built.insert(artifact.target.name, PathBuf::from(executable));
+            }
+        }
+        if !cargo.wait()?.success() {
+            bail!("{} couldn't be built", names.join(" and "));
+        }
+        let missing: Vec<_> = names.into_iter().filter(|name| !built.contains_key(*name)).collect();
+        ensure!(missing.is_empty(), "cargo named no executable of {}", missing.join(" and "));
+        Ok(names.map(|name| built[name].clone()))
     }
 
     /// The packages of an area, or all, by name.
