@@ -204,7 +204,7 @@ fn checkpoints_are_anchored_and_operators_change_by_snapshots() {
     let options = AnvilOptions { block_time_s: Some(1), ..AnvilOptions::default() };
     let ethereum = Ethereum::with("lamina-test-1", &options);
     let plan = LedgerPlan { ethereum: Some(ethereum.section()), ..LedgerPlan::default() };
-    let mut network = Network::prepare_ledger(4, 1, &plan);
+    let mut network = Network::prepare_ledger(4, 2, &plan);
     (0..4).for_each(|index| ethereum.register(&network, index));
     ethereum.roll();
     let mut settings = ethereum.settings();
@@ -281,6 +281,20 @@ fn checkpoints_are_anchored_and_operators_change_by_snapshots() {
     assert!(said.contains("lamina checkpoint handovers"), "{said}");
     let verified = value(&[&verify[..], &["--handovers", &handovers]].concat());
     assert_eq!(verified["holds"], true);
+
+    // A node that's new begins from a snapshot of the new operators' state, and is told how it came to them.
+    settings["ledger"] = json!({ "snapshot_distance": 2 });
+    network.start_with(5, &settings);
+    let height = later["header"]["height"].as_u64().unwrap();
+    wait_for("the new node follows", || {
+        let status = value(&["node", "status", "--api", network.api(5)]);
+        (status["checkpoint"].as_u64()? >= height).then_some(())
+    });
+    let log = std::fs::read_to_string(network.nodes[5].folder.join("log")).unwrap();
+    assert!(log.contains("the ledger begins from a snapshot"), "it took all checkpoints instead");
+    let api = network.api(5).to_owned();
+    let told = value(&["checkpoint", "handovers", "--output", &handovers, "--api", &api]);
+    assert_eq!(told["epochs"], saved["epochs"]);
 }
 
 /// From nothing to paid and slashed, by the commands that people have.
