@@ -289,7 +289,8 @@ impl Endpoints {
     /// [`WalletError`].
     pub async fn call<C: SolCall>(&self, to: Address, call: &C) -> Result<C::Return, WalletError> {
         let request = request(to, call.abi_encode(), 0);
-        match self.first().call(request).await {
+        // Not of the pending block: what is in it may not come to be.
+        match self.first().call(request).block(BlockId::latest()).await {
             Ok(answer) => C::abi_decode_returns(&answer).map_err(|_| {
                 let what = format!("{} isn't the contract that it should be", to);
                 Failure::Malformed(what).into()
