@@ -137,7 +137,7 @@ impl Ledger {
         let known = self.is_known_who_signs(height);
         let coming = self.ethereum.operators().filter(|_| !known);
         is_signed(message, self.epochs.consensus(height))
-            || coming.into_iter().any(|set| is_signed(message, &set.consensus_set()))
+            || coming.into_iter().any(|(_, consensus)| is_signed(message, consensus))
     }
 
     /// Whether it's certain who signs at this height: a checkpoint before it that isn't committed here may have changed that.

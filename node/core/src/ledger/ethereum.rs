@@ -57,11 +57,19 @@ pub(super) struct Ethereum {
     deposits: usize,
 }
 
+/// Operators that will sign.
+#[derive(Debug)]
+struct Coming {
+    set: Arc<OperatorSet>,
+    /// Those of them who finalise: messages are compared with them.
+    consensus: OperatorSet,
+}
+
 #[derive(Debug)]
 struct Known {
     hash: Digest,
     deposits: Vec<(Digest, Credit)>,
-    operators: Option<Arc<OperatorSet>>,
+    operators: Option<Coming>,
     /// From when on this node proposes it.
     settled: Timestamp,
 }
@@ -91,7 +99,8 @@ impl Ethereum {
                 continue;
             }
             self.deposits += deposits.len();
-            let operators = operators.filter(|set| set.epoch() > epoch);
+            let coming = |set: Arc<OperatorSet>| Coming { consensus: set.consensus_set(), set };
+            let operators = operators.filter(|set| set.epoch() > epoch).map(coming);
             let settled = now + self.settling;
             let known = Known { hash: block.hash, deposits, operators, settled };
             self.strides.insert(block.number, known);
@@ -153,12 +162,13 @@ impl Ethereum {
     /// snapshotted since the tip's block.
     pub(super) fn operators_to(&self, block: &EthereumBlock) -> Option<&Arc<OperatorSet>> {
         let strides = self.strides.range(..=block.number);
-        strides.rev().find_map(|(_, known)| known.operators.as_ref())
+        strides.rev().find_map(|(_, known)| Some(&known.operators.as_ref()?.set))
     }
 
-    /// All sets that were snapshotted since the tip's block.
-    pub(super) fn operators(&self) -> impl Iterator<Item = &Arc<OperatorSet>> {
-        self.strides.values().filter_map(|known| known.operators.as_ref())
+    /// All sets that were snapshotted since the tip's block, each with those who finalise.
+    pub(super) fn operators(&self) -> impl Iterator<Item = (&Arc<OperatorSet>, &OperatorSet)> {
+        let coming = self.strides.values().filter_map(|known| known.operators.as_ref());
+        coming.map(|Coming { set, consensus }| (set, consensus))
     }
 
     /// Whether the network has to do with Ethereum: then nobody knows the operators of the checkpoint after the next.

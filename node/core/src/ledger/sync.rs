@@ -350,11 +350,11 @@ impl Ledger {
     fn learn_operators(&mut self, header: &CheckpointHeader) {
         let next = Height(header.height.0 + 1);
         let root = header.next_operators;
-        let announced = |set: &&Arc<OperatorSet>| {
+        let announced = |(set, _): &(&Arc<OperatorSet>, _)| {
             set.epoch() > self.epochs.last().epoch() && set.root() == root
         };
         if self.epochs.root(next) != root
-            && let Some(set) = self.ethereum.operators().find(announced)
+            && let Some((set, _)) = self.ethereum.operators().find(announced)
         {
             self.epochs.begin(next, set.clone());
         }
