@@ -8,8 +8,8 @@ use alloy::primitives::U256;
 use alloy::providers::{Provider as _, RootProvider};
 use alloy::rpc::client::RpcClient;
 use alloy::rpc::json_rpc::{ErrorPayload, RpcError};
-use alloy::rpc::types::{Filter, TransactionRequest};
-use alloy::sol_types::SolCall as _;
+use alloy::rpc::types::{Filter, TransactionReceipt, TransactionRequest};
+use alloy::sol_types::{SolCall as _, SolEvent as _};
 use alloy::transports::{TransportError, TransportErrorKind};
 use futures::future::{join_all, try_join_all};
 use lamina_ethereum_core::{
@@ -90,14 +90,32 @@ impl Endpoints {
     /// # Errors
     /// The last endpoint's [`Failure`].
     pub async fn gas_used(&self, transaction: &Digest) -> Result<Option<u64>, Failure> {
+        Ok(self.receipt(transaction).await?.map(|receipt| receipt.gas_used))
+    }
+
+    /// The number of the deposit that a transaction made at the vault, as the first endpoint that answers says; `None` if it
+    /// knows none: the transaction may have left the chain again.
+    ///
+    /// # Errors
+    /// The last endpoint's [`Failure`].
+    pub async fn deposit_index(
+        &self,
+        vault: Address,
+        transaction: &Digest,
+    ) -> Result<Option<u64>, Failure> {
+        let Some(receipt) = self.receipt(transaction).await? else { return Ok(None) };
+        let logs = receipt.logs().iter().filter(|log| Address(log.address().into()) == vault);
+        let mut deposits =
+            logs.filter_map(|log| abi::Vault::Deposited::decode_log(&log.inner).ok());
+        Ok(deposits.next().map(|deposit| deposit.index))
+    }
+
+    async fn receipt(&self, transaction: &Digest) -> Result<Option<TransactionReceipt>, Failure> {
         let mut last = Failure::Unavailable("no endpoint".to_owned());
         for endpoint in &self.0 {
-            let asked = within(async {
-                let receipt = endpoint.short.get_transaction_receipt(transaction.0.into()).await;
-                Ok(receipt.map_err(failure)?.map(|receipt| receipt.gas_used))
-            });
-            match asked.await {
-                Ok(gas) => return Ok(gas),
+            let asked = endpoint.short.get_transaction_receipt(transaction.0.into());
+            match within(async { asked.await.map_err(failure) }).await {
+                Ok(receipt) => return Ok(receipt),
                 Err(failure) => last = failure,
             }
         }

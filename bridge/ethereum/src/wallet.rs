@@ -85,6 +85,14 @@ pub enum WalletError {
         /// What's allowed.
         cap: u128,
     },
+    /// Another transaction of the account is on its way.
+    #[error(
+        "another transaction of account {account} is on its way, and has taken this one's place; try again once it's in a block"
+    )]
+    Busy {
+        /// Which account.
+        account: Address,
+    },
     /// It was sent and isn't in a block; it may get there yet.
     #[error(
         "transaction {transaction} isn't in a block after {INCLUSION_MAX:?}; it may get there yet"
@@ -191,6 +199,9 @@ impl Wallet {
         match self.endpoints.broadcast(&signed.encoded_2718()).await? {
             SubmitAnswer::Sent => self.wait(transaction).await,
             SubmitAnswer::OutOfFunds => Err(self.out_of_funds().await),
+            SubmitAnswer::NonceTooLow | SubmitAnswer::Underpriced => {
+                Err(WalletError::Busy { account: self.address })
+            }
             other => {
                 let why = format!("the endpoint doesn't take the transaction: {other:?}");
                 Err(Failure::Refused(why).into())
@@ -288,9 +299,30 @@ impl Endpoints {
     /// # Errors
     /// [`WalletError`].
     pub async fn call<C: SolCall>(&self, to: Address, call: &C) -> Result<C::Return, WalletError> {
+        self.call_at(to, call, BlockId::latest()).await
+    }
+
+    /// The same as of the last block that's final.
+    ///
+    /// # Errors
+    /// [`WalletError`].
+    pub async fn call_final<C: SolCall>(
+        &self,
+        to: Address,
+        call: &C,
+    ) -> Result<C::Return, WalletError> {
+        self.call_at(to, call, BlockId::finalized()).await
+    }
+
+    async fn call_at<C: SolCall>(
+        &self,
+        to: Address,
+        call: &C,
+        block: BlockId,
+    ) -> Result<C::Return, WalletError> {
         let request = request(to, call.abi_encode(), 0);
         // Not of the pending block: what is in it may not come to be.
-        match self.first().call(request).block(BlockId::latest()).await {
+        match self.first().call(request).block(block).await {
             Ok(answer) => C::abi_decode_returns(&answer).map_err(|_| {
                 let what = format!("{} isn't the contract that it should be", to);
                 Failure::Malformed(what).into()
@@ -304,7 +336,7 @@ impl Endpoints {
     }
 }
 
-/// A contract's error by its name, if it's one that's known.
+/// A contract's error by its name with its arguments, if it's one that's known.
 fn explain(data: &[u8], message: &str) -> String {
     match ErrorsErrors::abi_decode(data) {
         Ok(error) => {

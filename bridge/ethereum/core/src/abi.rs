@@ -55,6 +55,15 @@ alloy_sol_types::sol! {
         function avs() external view returns (address);
         function operatorSetId() external view returns (uint32);
         function proofOfPossessionDigest(address operator, bytes32[4] blsKey) external view returns (bytes32);
+
+        struct Operator {
+            address account;
+            bool active;
+            bytes32 peerKey;
+            bytes blsKey;
+        }
+
+        function operator(uint256 index) external view returns (Operator found);
     }
 
     interface Checkpoints {
@@ -171,16 +180,18 @@ alloy_sol_types::sol! {
         function getAllocation(address operator, OperatorSet set, address strategy)
             external view returns (Allocation allocation);
         function getAllocationDelay(address operator) external view returns (bool isSet, uint32 delay);
+        function getAllocatableMagnitude(address operator, address strategy) external view returns (uint64);
         function getMaxMagnitude(address operator, address strategy) external view returns (uint64);
         function operatorShares(address operator, address strategy) external view returns (uint256);
-        function getMinimumSlashableStake(
-            OperatorSet set, address[] operators, address[] strategies, uint32 futureBlock
-        ) external view returns (uint256[][] stake);
+        function stakerDepositShares(address staker, address strategy) external view returns (uint256);
+        function sharesToUnderlyingView(uint256 shares) external view returns (uint256);
+        function underlyingToSharesView(uint256 amount) external view returns (uint256);
         function underlyingToken() external view returns (address token);
     }
 
     interface Erc20 {
         function approve(address spender, uint256 value) external returns (bool);
+        function allowance(address account, address spender) external view returns (uint256);
         function balanceOf(address account) external view returns (uint256);
         function mint(address to, uint256 value) external;
     }
@@ -188,6 +199,7 @@ alloy_sol_types::sol! {
     /// Why a contract refuses: of Lamina's, and what operators meet at EigenLayer's.
     #[derive(Debug)]
     interface Errors {
+        error AccessManagedUnauthorized(address caller);
         error ActivelyDelegated();
         error AlreadyExited();
         error AlreadyMemberOfSet();
@@ -196,19 +208,23 @@ alloy_sol_types::sol! {
         error AlreadySlashed(bytes32 offence);
         error AlreadyTaken(bytes32 task, address consumer);
         error AmountTooLarge();
+        error BalanceExceedsMaxTotalDeposits();
         error BalanceNotProven();
         error BitmapOutsideSet();
         error BlsKeyTaken();
         error ClaimNotProven(uint64 index);
+        error CurrentlyPaused();
         error DepositCredited(uint64 index);
         error DepositsClosed();
         error ERC20InsufficientAllowance(address spender, uint256 allowance, uint256 needed);
         error ERC20InsufficientBalance(address sender, uint256 balance, uint256 needed);
         error EmptySet();
+        error EnforcedPause();
         error EpochIncomplete(uint256 cursor, uint256 limit);
         error EpochPassed(uint64 epoch, uint64 latest);
         error EpochTooEarly(uint256 time);
         error ExitTooEarly(uint256 time);
+        error FullySlashed();
         error HeightPassed(uint64 height, uint64 latest);
         error InputTooLong(uint256 length);
         error InsufficientMagnitude();
@@ -216,6 +232,7 @@ alloy_sol_types::sol! {
         error InvalidCaller();
         error InvalidOperator();
         error InvalidOperatorSet();
+        error InvalidPermissions();
         error InvalidRefundPolicy();
         error InvalidSignature();
         error InvalidStrategies();
@@ -224,13 +241,16 @@ alloy_sol_types::sol! {
         error MalformedHeaderProof();
         error MalformedPoint();
         error MalformedRegistration();
+        error MaxPerDepositExceedsMax();
         error ModificationAlreadyPending();
+        error NewSharesZero();
         error NoAccount();
         error NoConflict();
         error NoHeader();
         error NoOutcome();
         error NoPossession();
         error NoQuorum(uint256 stakeGwei, uint256 ofGwei);
+        error NonexistentAVSMetadata();
         error NotAdmitted(address operator);
         error NotAllocationManager(address caller);
         error NotAnchored(bytes32 header);
@@ -254,13 +274,17 @@ alloy_sol_types::sol! {
         error PrecompileFailed(uint256 precompile);
         error RegistrarFull();
         error ResultNotProven(bytes32 task);
+        error SafeERC20FailedOperation(address token);
         error SameContent();
         error SameMagnitude();
         error StaleEpoch(uint64 epoch);
         error StaleEvidence(uint64 epoch);
+        error StrategyNotFound();
+        error StrategyNotInOperatorSet();
         error StrategyNotWhitelisted();
         error TooLittleGas();
         error TooManyOperators(uint256 count);
+        error TotalSharesExceedsMax();
         error UninitializedAllocationDelay();
         error UnknownAsset(bytes32 asset);
         error UnknownDeposit(uint64 index);
