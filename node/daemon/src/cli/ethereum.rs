@@ -8,12 +8,11 @@ use clap::Args;
 use lamina_certificate::{EthereumContracts, Genesis};
 use lamina_ethereum::{Endpoints, PrivateKeySigner, Sent, Wallet};
 use lamina_ethereum_core::abi;
-use lamina_keystore::{KeyKind, Keystore};
+use lamina_keystore::Secret;
 use lamina_types::{Address, Asset};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::AccountOptions;
 use crate::client::Client;
 
 /// How Ethereum is reached, and what it may cost.
@@ -38,20 +37,8 @@ impl EthereumOptions {
         Ok(Endpoints::new(&self.rpc)?)
     }
 
-    /// The wallet of an account's keystore on the network's chain.
-    pub(crate) fn wallet(
-        &self,
-        account: &AccountOptions,
-        genesis: &Genesis,
-    ) -> anyhow::Result<Wallet> {
-        let keystore = Keystore::read(&account.account)?;
-        anyhow::ensure!(
-            keystore.kind() == KeyKind::Account,
-            "{} holds a {} key, not an account's",
-            account.account.display(),
-            keystore.kind()
-        );
-        let secret = keystore.decrypt(&account.passphrase.existing(&account.account)?)?;
+    /// The wallet of an account on the network's chain.
+    pub(crate) fn wallet(&self, secret: &Secret, genesis: &Genesis) -> anyhow::Result<Wallet> {
         let key = PrivateKeySigner::from_slice(secret.expose())?;
         let fee_max = u128::from(self.fee_max_gwei) * 1_000_000_000;
         Ok(Wallet::new(self.endpoints()?, key, genesis.ethereum_chain_id, fee_max))

@@ -21,8 +21,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use lamina_certificate::{Genesis, HANDOVER_FILE_BYTES_MAX, HandoverFile, OperatorSet};
-use lamina_keystore::{KeyKind, Keystore, Passphrase};
-use lamina_types::{AccountKey, Height};
+use lamina_keystore::{KeyKind, Keystore, Passphrase, Secret};
+use lamina_types::{AccountKey, Address, Height};
 
 use crate::client::Client;
 use crate::daemon::read_genesis;
@@ -181,6 +181,35 @@ pub(crate) struct AccountOptions {
 
 impl AccountOptions {
     pub(crate) fn unlock(&self) -> anyhow::Result<AccountKey> {
+        self.key_of(&self.secret(&self.passphrase()?)?)
+    }
+
+    /// The keystore's passphrase. Whoever needs it twice keeps it: people are asked once, and a pipe is read once.
+    pub(crate) fn passphrase(&self) -> anyhow::Result<Passphrase> {
+        self.passphrase.existing(&self.account)
+    }
+
+    /// The account's secret, for more than one use.
+    pub(crate) fn secret(&self, passphrase: &Passphrase) -> anyhow::Result<Secret> {
+        Ok(self.keystore()?.decrypt(passphrase)?)
+    }
+
+    pub(crate) fn key_of(&self, secret: &Secret) -> anyhow::Result<AccountKey> {
+        AccountKey::from_bytes(secret.expose())
+            .ok_or_else(|| anyhow::anyhow!("{} holds no account key", self.account.display()))
+    }
+
+    /// Whose it is. The keystore says so without its passphrase, but for foreign ones.
+    pub(crate) fn address(&self) -> anyhow::Result<Address> {
+        let keystore = self.keystore()?;
+        let public = keystore.public_key().and_then(|key| <[u8; 20]>::try_from(key).ok());
+        match public {
+            Some(address) => Ok(Address(address)),
+            None => Ok(self.unlock()?.address()),
+        }
+    }
+
+    fn keystore(&self) -> anyhow::Result<Keystore> {
         let keystore = Keystore::read(&self.account)?;
         anyhow::ensure!(
             keystore.kind() == KeyKind::Account,
@@ -188,9 +217,7 @@ impl AccountOptions {
             self.account.display(),
             keystore.kind()
         );
-        let secret = keystore.decrypt(&self.passphrase.existing(&self.account)?)?;
-        AccountKey::from_bytes(secret.expose())
-            .ok_or_else(|| anyhow::anyhow!("{} holds no account key", self.account.display()))
+        Ok(keystore)
     }
 }
 

@@ -91,6 +91,11 @@ impl Common {
         let contracts = ethereum::contracts_of(&genesis)?;
         Ok((genesis, contracts))
     }
+
+    fn wallet(&self, genesis: &Genesis) -> anyhow::Result<Wallet> {
+        let secret = self.account.secret(&self.account.passphrase()?)?;
+        self.ethereum.wallet(&secret, genesis)
+    }
 }
 
 impl Verb {
@@ -98,8 +103,9 @@ impl Verb {
         match self {
             Self::Register { stake, metadata, wait, common } => {
                 let (genesis, contracts) = common.network().await?;
-                let wallet = common.ethereum.wallet(&common.account, &genesis)?;
-                let passphrase = common.account.passphrase.existing(&common.directory)?;
+                let passphrase = common.account.passphrase()?;
+                let wallet =
+                    common.ethereum.wallet(&common.account.secret(&passphrase)?, &genesis)?;
                 let eigenlayer = common.eigenlayer.read()?;
                 let keys = NodeKeys::unlock(&KeyDirectory::new(&common.directory), &passphrase)?;
                 let registration = Registration {
@@ -128,7 +134,7 @@ impl Verb {
                 let (_, contracts) = common.network().await?;
                 let operator = match operator {
                     Some(operator) => operator,
-                    None => common.account.unlock()?.address(),
+                    None => common.account.address()?,
                 };
                 let endpoints = common.ethereum.endpoints()?;
                 let view =
@@ -138,7 +144,7 @@ impl Verb {
             }
             Self::Roll { common } => {
                 let (genesis, contracts) = common.network().await?;
-                let wallet = common.ethereum.wallet(&common.account, &genesis)?;
+                let wallet = common.wallet(&genesis)?;
                 let sent = wallet.send(contracts.checkpoints, calls::roll(None), 0).await;
                 let step =
                     ethereum::sent("operators snapshotted", &sent.context("taking a snapshot")?);
@@ -147,7 +153,7 @@ impl Verb {
             }
             Self::Deregister { common } => {
                 let (genesis, contracts) = common.network().await?;
-                let wallet = common.ethereum.wallet(&common.account, &genesis)?;
+                let wallet = common.wallet(&genesis)?;
                 let set = operator_set(wallet.endpoints(), &contracts).await?;
                 let params = el::DeregisterParams {
                     operator: wallet.address().0.into(),

@@ -54,7 +54,8 @@ impl Deposit {
     pub(crate) async fn run(self, json: bool) -> anyhow::Result<()> {
         let client = self.api.client()?;
         let (genesis, contracts) = ethereum::contracts(&client).await?;
-        let wallet = self.ethereum.wallet(&self.account, &genesis)?;
+        let secret = self.account.secret(&self.account.passphrase()?)?;
+        let wallet = self.ethereum.wallet(&secret, &genesis)?;
         let account = self.account_for.unwrap_or_else(|| wallet.address());
         let before = balance(&client, account, self.asset).await?;
         let (input, wei) = match ethereum::token(self.asset)? {
@@ -141,7 +142,8 @@ impl Withdraw {
     pub(crate) async fn run(self, json: bool) -> anyhow::Result<()> {
         let client = self.options.client()?;
         ethereum::token(self.asset)?;
-        let account = self.options.unlock()?;
+        let secret = self.options.account().secret(&self.options.account().passphrase()?)?;
+        let account = self.options.account().key_of(&secret)?;
         let recipient = self.to.unwrap_or_else(|| account.address());
         let (asset, amount) = (self.asset, self.amount);
         let payer = match self.ethereum.rpc.is_empty() || self.no_pay {
@@ -150,7 +152,7 @@ impl Withdraw {
                 let (genesis, _) = ethereum::contracts(&client).await?;
                 let Optional { rpc, fee_max_gwei } = self.ethereum;
                 let options = EthereumOptions { rpc, fee_max_gwei };
-                Some(options.wallet(self.options.account(), &genesis)?)
+                Some(options.wallet(&secret, &genesis)?)
             }
         };
         anyhow::ensure!(
@@ -249,7 +251,8 @@ impl ClaimVerb {
             Self::Pay { claims, wait, ethereum, account, api } => {
                 let client = api.client()?;
                 let (genesis, _) = ethereum::contracts(&client).await?;
-                let wallet = ethereum.wallet(&account, &genesis)?;
+                let secret = account.secret(&account.passphrase()?)?;
+                let wallet = ethereum.wallet(&secret, &genesis)?;
                 let known = claims_of(&client, None).await?;
                 let find = |index: &u64| {
                     let found = known.iter().find(|record| record.claim.index == *index).copied();
