@@ -4,6 +4,10 @@
 
 mod harness;
 
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use alloy_sol_types::SolCall as _;
 use ed25519_dalek::{Signer as _, SigningKey};
 use harness::{LedgerPlan, Network, complaint, echo, lines, text, value, wait_for, with};
@@ -108,6 +112,39 @@ impl Ethereum {
         });
     }
 
+    /// EigenLayer's addresses in a file, as operators have them.
+    fn eigenlayer_file(&self, folder: &Path) -> String {
+        let file = json!({
+            "allocation_manager": self.eigenlayer.allocation_manager,
+            "delegation_manager": self.eigenlayer.delegation_manager,
+            "strategy_manager": self.eigenlayer.strategy_manager,
+            "strategy": self.eigenlayer.strategy,
+        });
+        let path = folder.join("eigenlayer.json");
+        std::fs::write(&path, file.to_string()).unwrap();
+        text(&path)
+    }
+
+    /// `lamina operator …` with a node's keys and all flags that it takes.
+    fn operator_command(&self, network: &Network, index: usize, verb: &[&str]) -> Vec<String> {
+        let (folder, node) = (network.folder.path(), &network.nodes[index].folder);
+        let flags = [
+            ("--genesis", network.genesis()),
+            ("--eigenlayer", self.eigenlayer_file(folder)),
+            ("--rpc", self.anvil.url()),
+            ("--directory", text(&node.join("keys"))),
+            ("--account", text(&node.join("keys/account.json"))),
+            ("--passphrase-file", text(&folder.join("passphrase"))),
+        ];
+        let flags = flags.into_iter().flat_map(|(name, value)| [name.to_owned(), value]);
+        ["operator"].iter().chain(verb).map(|word| (*word).to_owned()).chain(flags).collect()
+    }
+
+    /// What it prints last.
+    fn operator(&self, network: &Network, index: usize, verb: &[&str]) -> Value {
+        lines(&words(&self.operator_command(network, index, verb))).pop().unwrap()
+    }
+
     /// Snapshots the operators of the next epoch.
     fn roll(&self) {
         let (owner, checkpoints) = (self.eigenlayer.owner, self.contracts.checkpoints);
@@ -131,7 +168,7 @@ impl Ethereum {
 
     /// The header of the last anchor, as `cast` reads it from the chain.
     fn anchored(&self) -> String {
-        let output = std::process::Command::new(self.tools.cast())
+        let output = Command::new(self.tools.cast())
             .args(["call", "--rpc-url", &self.anvil.url()])
             .arg(self.contracts.checkpoints.to_string())
             .arg("latest()(bytes32,uint64,uint64,uint40)")
@@ -139,6 +176,10 @@ impl Ethereum {
             .unwrap();
         String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned()
     }
+}
+
+fn words(command: &[String]) -> Vec<&str> {
+    command.iter().map(String::as_str).collect()
 }
 
 /// A key of a node's.
@@ -297,6 +338,106 @@ fn checkpoints_are_anchored_and_operators_change_by_snapshots() {
     assert_eq!(told["epochs"], saved["epochs"]);
 }
 
+/// Registering is looked at step by step, so that whoever runs it again pays for what lacks alone.
+#[test]
+fn registering_goes_on_where_it_stopped() {
+    let ethereum = Ethereum::new("lamina-test-1");
+    let plan = LedgerPlan { ethereum: Some(ethereum.section()), ..LedgerPlan::default() };
+    let network = Network::prepare_ledger(2, 0, &plan);
+    let account = operator(&network, 0);
+    let register = |stake: &str| {
+        let command =
+            ethereum.operator_command(&network, 0, &["register", "--stake", stake, "--wait", "60"]);
+        lines(&words(&command))
+    };
+    let steps = |lines: &[Value]| -> Vec<String> {
+        let steps = lines.iter().filter_map(|line| line["step"].as_str());
+        steps.map(str::to_owned).collect()
+    };
+    let (less, more) = ("32000000000000000000", "40000000000000000000");
+
+    // What lacks is named.
+    let command = ethereum.operator_command(&network, 0, &["register", "--stake", less]);
+    let said = complaint(&words(&command));
+    assert!(said.contains("has 0 wei") && said.contains("send ether"), "{said}");
+    ethereum.endow(&account.to_string());
+    let said = complaint(&words(&command));
+    assert!(said.contains("has 0 of token"), "{said}");
+
+    ethereum.mint(account, more);
+    let first = register(less);
+    let done = ["stake approved", "stake deposited", "registered with the node's keys"];
+    assert_eq!(steps(&first), [&done[..], &["stake allocated"]].concat(), "{first:?}");
+    let again = register(less);
+    assert_eq!(steps(&again), [] as [&str; 0], "{again:?}");
+    assert_eq!(again[0]["shares"], less, "{again:?}");
+    let increased = register(more);
+    assert_eq!(steps(&increased), done[..2], "{increased:?}");
+    assert_eq!(increased[2]["shares"], more, "{increased:?}");
+
+    // What there is, is told: whose keys, and what the snapshots have.
+    let status = ethereum.operator(&network, 0, &["status"]);
+    assert_eq!(status["keys_match"], true, "{status}");
+    assert_eq!(status["in_epoch"], false, "{status}");
+    ethereum.runtime.block_on(ethereum.chain.mine(4)).unwrap();
+    ethereum.roll();
+    let status = ethereum.operator(&network, 0, &["status"]);
+    assert_eq!((&status["epoch"], &status["next_epoch"]), (&json!(0), &json!(1)), "{status}");
+    assert_eq!((&status["index"], &status["slashed_ppm"]), (&json!(0), &json!(0)), "{status}");
+    assert_eq!(status["stake_gwei"], 40_000_000_000_u64, "{status}");
+
+    // The same account with another node's keys.
+    let other = text(&network.nodes[1].folder.join("keys"));
+    let mut command = ethereum.operator_command(&network, 0, &["status"]);
+    let directory = command.iter().position(|word| word == "--directory").unwrap() + 1;
+    command[directory] = other;
+    assert_eq!(value(&words(&command))["keys_match"], false);
+    command[1] = "register".to_owned();
+    let said = complaint(&words(&command));
+    assert!(said.contains("registered with other keys"), "{said}");
+
+    // Whoever left can't come back while the stake can be slashed; the keys are never taken again.
+    ethereum.operator(&network, 0, &["deregister"]);
+    let status = ethereum.operator(&network, 0, &["status"]);
+    assert_eq!((&status["registered"], &status["keys_match"]), (&json!(false), &Value::Null));
+    let said = complaint(&words(&ethereum.operator_command(&network, 0, &["register"])));
+    assert!(said.contains("can still be slashed"), "{said}");
+    ethereum.runtime.block_on(ethereum.chain.mine(60)).unwrap();
+    let said = complaint(&words(&ethereum.operator_command(&network, 0, &["register"])));
+    assert!(said.contains("BlsKeyTaken") && said.contains("lamina keys new"), "{said}");
+    let back = lines(&words(&command));
+    assert_eq!(back[back.len() - 1]["keys_match"], true, "{back:?}");
+}
+
+/// A passphrase that comes through a pipe can be read once.
+#[test]
+fn the_passphrase_is_read_once() {
+    let options = AnvilOptions { block_time_s: Some(1), ..AnvilOptions::default() };
+    let ethereum = Ethereum::with("lamina-test-1", &options);
+    let plan = LedgerPlan { ethereum: Some(ethereum.section()), ..LedgerPlan::default() };
+    let network = Network::prepare_ledger(1, 0, &plan);
+    ethereum.endow(&operator(&network, 0).to_string());
+    let mut command =
+        ethereum.operator_command(&network, 0, &["register", "--wait", "60", "--json"]);
+    let at = command.iter().position(|word| word == "--passphrase-file").unwrap();
+    command[at] = "--passphrase-fd".to_owned();
+    command[at + 1] = "0".to_owned();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_lamina"))
+        .args(command)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"of the tests\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let last = String::from_utf8_lossy(&output.stdout);
+    let status: Value = serde_json::from_str(last.lines().last().unwrap()).unwrap();
+    assert_eq!(status["registered"], true, "{status}");
+}
+
 /// From nothing to paid and slashed, by the commands that people have.
 #[test]
 fn value_and_stake_take_the_whole_way_by_commands() {
@@ -304,36 +445,9 @@ fn value_and_stake_take_the_whole_way_by_commands() {
     let ethereum = Ethereum::with("lamina-test-1", &options);
     let plan = LedgerPlan { ethereum: Some(ethereum.section()), ..LedgerPlan::default() };
     let mut network = Network::prepare_ledger(4, 0, &plan);
-    let eigenlayer = network.folder.path().join("eigenlayer.json");
-    let addresses = &ethereum.eigenlayer;
-    let file = json!({
-        "allocation_manager": addresses.allocation_manager,
-        "delegation_manager": addresses.delegation_manager,
-        "strategy_manager": addresses.strategy_manager,
-        "strategy": addresses.strategy,
-    });
-    std::fs::write(&eigenlayer, file.to_string()).unwrap();
-    let (eigenlayer, genesis, rpc) = (text(&eigenlayer), network.genesis(), ethereum.anvil.url());
-    let on_chain = |network: &Network, index: usize, verb: &[&str]| {
-        let node = &network.nodes[index].folder;
-        let (keys, account) = (text(&node.join("keys")), text(&node.join("keys/account.json")));
-        let passphrase = text(&network.folder.path().join("passphrase"));
-        let flags = [
-            "--genesis",
-            &genesis,
-            "--eigenlayer",
-            &eigenlayer,
-            "--rpc",
-            &rpc,
-            "--directory",
-            &keys,
-            "--account",
-            &account,
-            "--passphrase-file",
-            &passphrase,
-        ];
-        lines(&[&["operator"], verb, &flags].concat()).pop().unwrap()
-    };
+    let rpc = ethereum.anvil.url();
+    let on_chain =
+        |network: &Network, index: usize, verb: &[&str]| ethereum.operator(network, index, verb);
 
     // Operators come from nothing, and a second run changes nothing.
     let stake = "32000000000000000000";

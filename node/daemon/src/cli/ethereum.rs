@@ -6,7 +6,7 @@ use alloy_sol_types::SolCall as _;
 use anyhow::Context as _;
 use clap::Args;
 use lamina_certificate::{EthereumContracts, Genesis};
-use lamina_ethereum::{Endpoints, PrivateKeySigner, Sent, Wallet};
+use lamina_ethereum::{Endpoints, PrivateKeySigner, Sent, Wallet, WalletError};
 use lamina_ethereum_core::abi;
 use lamina_keystore::Secret;
 use lamina_types::{Address, Asset};
@@ -87,16 +87,73 @@ impl EigenLayerOptions {
     }
 }
 
-/// Lets `spender` take so much of the account's tokens.
+/// Lets `spender` take so much of the account's tokens, unless it may already. `None` if there was nothing to do.
 pub(crate) async fn approve(
     wallet: &Wallet,
     token: Address,
     spender: Address,
     amount: u128,
-) -> anyhow::Result<Sent> {
-    let value = amount.try_into().context("an amount fits 256 bits")?;
+) -> anyhow::Result<Option<Sent>> {
+    let account = wallet.address();
+    let (value, owner) = (amount.try_into().context("an amount fits 256 bits")?, account.0.into());
+    let held = wallet.call(token, &abi::Erc20::balanceOfCall { account: owner }).await;
+    let held = held.context("asking the token for the account's balance")?;
+    // Tokens have words of their own for it, or none.
+    anyhow::ensure!(
+        held >= value,
+        "account {account} has {held} of token {token}, it takes {amount}"
+    );
+    let asked = abi::Erc20::allowanceCall { account: owner, spender: spender.0.into() };
+    if wallet.call(token, &asked).await? >= value {
+        return Ok(None);
+    }
     let call = abi::Erc20::approveCall { spender: spender.0.into(), value };
-    Ok(wallet.send(token, call.abi_encode(), 0).await?)
+    let sent = wallet.send(token, call.abi_encode(), 0).await;
+    Ok(Some(sent.map_err(advise)?))
+}
+
+/// An error with what to do about it, where that isn't plain.
+pub(crate) fn advise(error: WalletError) -> anyhow::Error {
+    let advice = match &error {
+        WalletError::Reverts { reason } => advice(reason),
+        WalletError::FeeCap { .. } => Some("wait, or allow more with --fee-max-gwei"),
+        WalletError::OutOfFunds { .. } => Some("send ether to the account"),
+        _ => None,
+    };
+    let error = anyhow::Error::new(error);
+    match advice {
+        Some(advice) => anyhow::anyhow!("{error}: {advice}"),
+        None => error,
+    }
+}
+
+/// By an error's name.
+fn advice(reason: &str) -> Option<&'static str> {
+    let name = reason.split(' ').next().unwrap_or_default();
+    Some(match name {
+        "ActivelyDelegated" => {
+            "the account has delegated its stake to somebody; undelegate it at EigenLayer, or use another account"
+        }
+        "BalanceExceedsMaxTotalDeposits" | "MaxPerDepositExceedsMax" => {
+            "the strategy takes no more; see its limits at EigenLayer"
+        }
+        "BlsKeyTaken" | "PeerKeyTaken" => {
+            "these keys were registered before, and none is registered twice; make new ones with `lamina keys new`, and name \
+             their folder with --directory"
+        }
+        "CurrentlyPaused" | "EnforcedPause" => "the contract is paused; try again later",
+        "DepositsClosed" => "the network has ended on Ethereum; deposits aren't taken any more",
+        "AlreadyMemberOfSet" => {
+            "EigenLayer doesn't let an account register again while the stake of its last registration can still be slashed"
+        }
+        "NotAdmitted" => {
+            "the network's administrators admit operators; ask them to admit this account"
+        }
+        "StrategyNotWhitelisted" => {
+            "EigenLayer doesn't take stake for this strategy; name another one"
+        }
+        _ => return None,
+    })
 }
 
 /// The token of an asset; `None` for ether.
