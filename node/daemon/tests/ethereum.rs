@@ -166,6 +166,13 @@ impl Ethereum {
         u128::from_str_radix(hexadecimal.trim_start_matches("0x"), 16).unwrap().to_string()
     }
 
+    /// What an account has of EigenLayer's token.
+    fn tokens(&self, account: &str) -> u64 {
+        let call = abi::Erc20::balanceOfCall { account: account.parse().unwrap() };
+        let asked = self.chain.call(self.eigenlayer.token, &call);
+        self.runtime.block_on(asked).unwrap().try_into().unwrap()
+    }
+
     /// The header of the last anchor, as `cast` reads it from the chain.
     fn anchored(&self) -> String {
         let output = Command::new(self.tools.cast())
@@ -483,13 +490,32 @@ fn value_and_stake_take_the_whole_way_by_commands() {
     }
     network.wait_until_connected();
 
-    // Value comes in, backs a service, and earns.
+    // Value comes in: each deposit is known by its number, whatever else the account does.
     let signing = network.signing(0);
     let paying =
         |arguments: &[&str]| value(&[&with(arguments, &signing)[..], &["--rpc", &rpc]].concat());
+    let refused = |arguments: &[&str]| {
+        complaint(&[&with(arguments, &signing)[..], &["--rpc", &rpc]].concat())
+    };
     let account = operator(&network, 0);
-    let deposited = paying(&["deposit", "5000000000000000000", "--wait", "100"]);
-    assert_eq!(deposited["credited"], true, "{deposited}");
+    let hasty = paying(&["deposit", "5000000000000000000", "--no-wait"]);
+    assert_eq!(hasty["credited"], Value::Null, "{hasty}");
+    let deposited = paying(&["deposit", "3000000000000000000", "--wait", "100"]);
+    assert_eq!(deposited["deposit"], 1, "{deposited}");
+    assert_eq!(deposited["credited"], "3000000000000000000", "{deposited}");
+    let token = format!("erc20:{}", ethereum.eigenlayer.token).to_lowercase();
+    ethereum.mint(account, "700");
+    let said = refused(&["deposit", "701", "--asset", &token]);
+    assert!(said.contains("has 700 of token"), "{said}");
+    let (nowhere, voucher) = (Address([0xEE; 20]), format!("ibc:0x{}", "ff".repeat(32)));
+    let said = refused(&["deposit", "1", "--asset", &format!("erc20:{nowhere}")]);
+    assert!(said.contains("isn't the contract that it should be"), "{said}");
+    let said = refused(&["deposit", "1", "--asset", &voucher]);
+    assert!(said.contains("aren't on Ethereum"), "{said}");
+    let held = paying(&["deposit", "600", "--asset", &token, "--wait", "100"]);
+    assert_eq!((&held["deposit"], &held["credited"]), (&json!(2), &json!("600")), "{held}");
+
+    // It backs a service, and earns.
     let service = network.deploy_text("echo", &echo());
     let task = network.submit(0, &service, "hello");
     network.certified(1, &task);
@@ -498,12 +524,15 @@ fn value_and_stake_take_the_whole_way_by_commands() {
     let fund = json!({
         "kind": "fund_rewards", "service": service, "asset": "ether", "amount": "1000000000000000000", "duration_s": 1,
     });
-    value(&with(&["operation", "submit", &fund.to_string()], &signing));
-    wait_for("rewards have accrued", || {
-        let list = value(&["reward", "list", &account.to_string(), "--api", network.api(0)]);
-        let amount = list["commitments"][0]["rewards"][0]["amount"].as_str()?.parse::<u128>();
-        (amount.ok()? >= 700_000_000_000_000_000).then_some(())
-    });
+    let accrue = || {
+        value(&with(&["operation", "submit", &fund.to_string()], &signing));
+        wait_for("rewards have accrued", || {
+            let list = value(&["reward", "list", &account.to_string(), "--api", network.api(0)]);
+            let amount = list["commitments"][0]["rewards"][0]["amount"].as_str()?.parse::<u128>();
+            (amount.ok()? >= 700_000_000_000_000_000).then_some(())
+        });
+    };
+    accrue();
     let before: u128 = balance(&network, 0, account).as_str().unwrap().parse().unwrap();
     value(&with(&["reward", "claim", "--commitment", &commitment], &signing));
     let after: u128 = balance(&network, 0, account).as_str().unwrap().parse().unwrap();
@@ -514,16 +543,67 @@ fn value_and_stake_take_the_whole_way_by_commands() {
     let too_much = ["withdraw", "99000000000000000000000", "--no-pay", "--to", &recipient];
     let said = complaint(&with(&too_much, &signing));
     assert!(said.contains("available"), "{said}");
+    let said = complaint(&with(&["withdraw", "1"], &signing));
+    assert!(said.contains("--rpc URL"), "{said}");
+    let said = refused(&["withdraw", "1", "--asset", &voucher]);
+    assert!(said.contains("aren't on Ethereum"), "{said}");
     let out = ["withdraw", "2000000000000000000", "--to", &recipient, "--wait-anchor", "100"];
     let paid = paying(&out);
     assert!(paid["transaction"].is_string(), "{paid}");
     assert_eq!(ethereum.balance(&recipient), "2000000000000000000");
     let api = network.api(0).to_owned();
-    let claims = value(&["claim", "list", "--recipient", &recipient, "--rpc", &rpc, "--api", &api]);
-    assert_eq!(claims[0]["status"], "paid", "{claims}");
+    let claims =
+        || value(&["claim", "list", "--recipient", &recipient, "--rpc", &rpc, "--api", &api]);
+    assert_eq!(claims()[0]["status"], "paid", "who waited for the payment waited until it's final");
     let again = paying(&["claim", "pay", "0"]);
     assert_eq!(again["transaction"], Value::Null, "{again}");
     assert_eq!(ethereum.balance(&recipient), "2000000000000000000");
+
+    // In two steps, and of two assets at once.
+    let signed = value(&with(&["withdraw", "5", "--no-pay", "--to", &recipient], &signing));
+    assert_eq!(
+        (&signed["paid"], &signed["claim"]["index"]),
+        (&json!(false), &json!(1)),
+        "{signed}"
+    );
+    let tokens = ["withdraw", "600", "--asset", &token, "--no-pay", "--to", &recipient];
+    value(&with(&tokens, &signing));
+    wait_for("the claims are payable", || {
+        let claims = claims();
+        (claims[1]["status"] == "payable" && claims[2]["status"] == "payable").then_some(())
+    });
+    let said = refused(&["claim", "pay", "7"]);
+    assert!(said.contains("there's no claim 7"), "{said}");
+    let paid = paying(&["claim", "pay", "1", "2", "1"]);
+    assert_eq!(paid["paid"].as_array().unwrap().len(), 2, "{paid}");
+    assert_eq!(ethereum.balance(&recipient), "2000000000000000005");
+    assert_eq!(ethereum.tokens(&recipient), 600);
+
+    // Lists come in pages.
+    let page = |query: &str| -> Value {
+        let answer = network.get(1, &format!("/v1/claims?{query}"));
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+    };
+    let first = page("limit=2");
+    assert_eq!((first["claims"].as_array().unwrap().len(), &first["next"]), (2, &json!(2)));
+    let rest = page("limit=2&from=2");
+    assert_eq!((&rest["claims"][0]["claim"]["index"], &rest["next"]), (&json!(2), &Value::Null));
+    let nobodys = page(&format!("recipient={}", Address([1; 20])));
+    assert_eq!(nobodys, json!({ "claims": [], "next": null }));
+
+    // Rewards go the whole way by one command.
+    accrue();
+    let saver = Address([10; 20]).to_string();
+    let said = complaint(&with(
+        &["reward", "claim", "--commitment", &commitment, "--to", &saver],
+        &signing,
+    ));
+    assert!(said.contains("--to-ethereum"), "{said}");
+    let claim = ["reward", "claim", "--commitment", &commitment, "--to-ethereum", "--to", &saver];
+    let paid = paying(&[&claim[..], &["--wait-anchor", "100"]].concat());
+    assert_eq!(paid["paid"][0]["recipient"], saver, "{paid}");
+    assert_eq!(json!(ethereum.balance(&saver)), paid["paid"][0]["amount"]);
+    assert!(ethereum.balance(&saver).parse::<u128>().unwrap() >= 700_000_000_000_000_000);
 
     // The fourth operator signs two headers in one round; the ledger has the proof, and nodes take it to Ethereum.
     let bls = SecretKey::from_bytes(&secret(&network, 3, KeyKind::Bls)).unwrap();

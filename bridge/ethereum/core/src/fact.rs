@@ -114,8 +114,14 @@ impl Deposit {
     /// The identifier by which the ledger credits it once: its number as a word of 32 bytes, big-endian.
     #[must_use]
     pub fn id(&self) -> Digest {
+        Self::id_of(self.index)
+    }
+
+    /// The same of the deposit with this number.
+    #[must_use]
+    pub fn id_of(index: u64) -> Digest {
         let mut word = [0; 32];
-        word[24..].copy_from_slice(&self.index.to_be_bytes());
+        word[24..].copy_from_slice(&index.to_be_bytes());
         Digest(word)
     }
 }

@@ -1,6 +1,7 @@
 //! What the commands that act on Ethereum share: which endpoint, which contracts, whose key.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use alloy_sol_types::SolCall as _;
 use anyhow::Context as _;
@@ -12,8 +13,12 @@ use lamina_keystore::Secret;
 use lamina_types::{Address, Asset};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::{Instant, sleep};
 
 use crate::client::Client;
+
+/// Time between two looks at what's waited for.
+const POLL: Duration = Duration::from_secs(1);
 
 /// How Ethereum is reached, and what it may cost.
 #[derive(Debug, Args)]
@@ -170,4 +175,33 @@ pub(crate) fn sent(what: &str, sent: &Sent) -> Value {
     json!({
         "step": what, "transaction": sent.transaction, "block": sent.block, "gas_used": sent.gas_used,
     })
+}
+
+/// Looks until there's something, for so long. Whoever fails meanwhile, the node or an endpoint, may be back; it's told.
+pub(crate) async fn wait_for<T>(
+    wait: Duration,
+    missing: &str,
+    look: impl AsyncFn() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    let deadline = Instant::now() + wait;
+    let mut told = String::new();
+    loop {
+        let failed = match look().await {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => None,
+            Err(error) => Some(error),
+        };
+        if Instant::now() >= deadline {
+            let waited = format!("{missing}; waited {} s", wait.as_secs());
+            return Err(match failed {
+                Some(error) => error.context(waited),
+                None => anyhow::anyhow!(waited),
+            });
+        }
+        if let Some(text) = failed.map(|error| format!("{error:#}")).filter(|text| *text != told) {
+            eprintln!("waiting on: {text}");
+            told = text;
+        }
+        sleep(POLL).await;
+    }
 }

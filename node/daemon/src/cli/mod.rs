@@ -3,7 +3,9 @@
 mod account;
 mod author;
 mod checkpoint;
+mod claim;
 mod commit;
+mod deposit;
 pub(crate) mod ethereum;
 mod genesis;
 pub(crate) mod keys;
@@ -12,9 +14,10 @@ mod node;
 pub(crate) mod operation;
 pub(crate) mod operator;
 pub(crate) mod output;
+mod reward;
 pub(crate) mod service;
 pub(crate) mod task;
-mod value;
+mod withdraw;
 
 use std::path::{Path, PathBuf};
 
@@ -63,15 +66,15 @@ enum Noun {
     #[command(subcommand)]
     Commit(commit::Verb),
     /// Pay into the vault on Ethereum: the ledger credits it.
-    Deposit(value::Deposit),
+    Deposit(deposit::Deposit),
     /// Take value out to Ethereum, by proof against an anchored checkpoint.
-    Withdraw(value::Withdraw),
+    Withdraw(withdraw::Withdraw),
     /// Claims on Ethereum: what withdrawals come to.
     #[command(subcommand)]
-    Claim(value::ClaimVerb),
+    Claim(claim::Verb),
     /// Rewards: what has accrued to commitments and operators.
     #[command(subcommand)]
-    Reward(value::RewardVerb),
+    Reward(reward::Verb),
     /// The operator on Ethereum: its stake and its registration.
     #[command(subcommand)]
     Operator(operator::Verb),

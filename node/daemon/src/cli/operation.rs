@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use lamina_certificate::FeeSchedule;
 use lamina_types::account::SigningContext;
 use lamina_types::{
-    AccountKey, Action, Amount, Operation, OperationId, SignedOperation, Timestamp,
+    AccountKey, Action, Amount, Asset, Operation, OperationId, SignedOperation, Timestamp,
 };
 use serde_json::Value;
 
@@ -107,6 +107,17 @@ impl SubmitOptions {
         &self.account
     }
 
+    /// Most that an action may cost, and in which asset.
+    pub(crate) async fn fee_max(
+        &self,
+        client: &Client,
+        action: &Action,
+    ) -> anyhow::Result<(Asset, Amount)> {
+        let fees = client.genesis().await?.ledger.fees;
+        let asset = fees.asset;
+        Ok((asset, self.fee_max.unwrap_or_else(|| fee_max(&fees, action))))
+    }
+
     /// The account that signs.
     pub(crate) fn unlock(&self) -> anyhow::Result<AccountKey> {
         self.account.unlock()
@@ -159,10 +170,7 @@ impl OperationSigner {
 
     /// Twice what the action costs now: a bound, not a price.
     pub(crate) fn fee_max(&self, action: &Action) -> Amount {
-        let bytes = borsh::to_vec(action).map_or(0, |bytes| bytes.len() as u128) + 128;
-        let fee =
-            self.fees.per_byte.mul_div(bytes, 1).and_then(|fee| fee.checked_add(self.fees.base));
-        fee.and_then(|fee| fee.mul_div(2, 1)).unwrap_or(Amount(u128::MAX))
+        fee_max(&self.fees, action)
     }
 
     /// The account's next number, after what's pending at the node.
@@ -182,6 +190,12 @@ impl OperationSigner {
         Operation { account, sequence, valid_until, fee_max, action }
             .sign(&self.account, &self.context)
     }
+}
+
+fn fee_max(fees: &FeeSchedule, action: &Action) -> Amount {
+    let bytes = borsh::to_vec(action).map_or(0, |bytes| bytes.len() as u128) + 128;
+    let fee = fees.per_byte.mul_div(bytes, 1).and_then(|fee| fee.checked_add(fees.base));
+    fee.and_then(|fee| fee.mul_div(2, 1)).unwrap_or(Amount(u128::MAX))
 }
 
 /// An operation for people.

@@ -331,12 +331,17 @@ impl Network {
 
     /// A counter of a node: the line of its metrics that begins with `name`.
     pub fn metric(&self, index: usize, name: &str) -> u64 {
-        let mut stream =
-            std::net::TcpStream::connect(self.api(index).trim_start_matches("http://")).unwrap();
-        write!(stream, "GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-        let text = std::io::read_to_string(stream).unwrap();
+        let text = self.get(index, "/metrics");
         let line = text.lines().find_map(|line| line.strip_prefix(name));
         line.unwrap_or_else(|| panic!("{name} in {text}")).trim().parse().unwrap()
+    }
+
+    /// What a node's API answers: head and body.
+    pub fn get(&self, index: usize, path: &str) -> String {
+        let mut stream =
+            std::net::TcpStream::connect(self.api(index).trim_start_matches("http://")).unwrap();
+        write!(stream, "GET {path} HTTP/1.0\r\n\r\n").unwrap();
+        std::io::read_to_string(stream).unwrap()
     }
 }
 

@@ -88,6 +88,7 @@ pub(crate) async fn serve(listener: TcpListener, shared: Shared, stop: watch::Re
         .route("/v1/operations/{id}", get(ledger::show_operation))
         .route("/v1/accounts/{account}", get(ledger::show_account))
         .route("/v1/commitments", get(ledger::list_commitments))
+        .route("/v1/deposits/{index}", get(value::show_deposit))
         .route("/v1/claims", get(value::list_claims))
         .route("/v1/claims/{index}/proof", get(value::claim_proof))
         .route("/v1/rewards", get(value::list_rewards))

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, Query, State};
+use lamina_ethereum_core::Deposit;
 use lamina_ledger::StateReader as _;
 use lamina_ledger::state::{Scope, claims, commitments, rewards, services};
 use lamina_types::{Address, Height, ServiceId};
@@ -11,6 +12,8 @@ use serde_json::{Value, json};
 use super::ledger::blocking;
 use super::{Context, Error, LIST_MAX};
 
+/// Most claims that are read for one answer; whoever wants more asks again.
+const CLAIMS_SCANNED_MAX: usize = 10_000;
 /// Services that are read at once.
 const PAGE: usize = 256;
 
@@ -26,30 +29,45 @@ pub(super) struct ClaimFilter {
     limit: usize,
 }
 
-/// Claims on Ethereum, ascending by index. Whether they are paid the vault knows.
+/// Claims on Ethereum, ascending by index, and from which one to go on, unless there are no more. Whether they are paid the
+/// vault knows.
 pub(super) async fn list_claims(
     State(shared): Context,
     Query(filter): Query<ClaimFilter>,
-) -> Result<Json<Vec<claims::ClaimRecord>>, Error> {
+) -> Result<Json<Value>, Error> {
     let limit = filter.limit.clamp(1, LIST_MAX);
     let ledger = shared.ledger.store();
-    let list = blocking(move || {
+    let (claims, next) = blocking(move || {
         let reader = ledger.reader()?;
         let scope = Scope::new(&reader);
-        let (mut found, mut from) = (Vec::new(), filter.from);
-        while found.len() < limit {
-            let page = claims::claims(&scope, from, LIST_MAX)?;
-            let Some(last) = page.last() else { break };
-            from = last.claim.index + 1;
-            let pays =
-                |r: &claims::ClaimRecord| filter.recipient.is_none_or(|to| to == r.claim.recipient);
-            found.extend(page.into_iter().filter(pays));
-        }
-        found.truncate(limit);
-        Ok(found)
+        let scanned = claims::claims(&scope, filter.from, CLAIMS_SCANNED_MAX)?;
+        let pays =
+            |r: &&claims::ClaimRecord| filter.recipient.is_none_or(|to| to == r.claim.recipient);
+        let found: Vec<_> = scanned.iter().filter(pays).take(limit).copied().collect();
+        let last = match found.len() == limit {
+            true => found.last(),
+            false => scanned.last(),
+        };
+        let next = last.map(|record| record.claim.index + 1);
+        let count = claims::count(&scope)?;
+        Ok((found, next.filter(|next| *next < count)))
     })
     .await?;
-    Ok(Json(list))
+    Ok(Json(json!({ "claims": claims, "next": next })))
+}
+
+/// What a deposit on Ethereum, by its number there, has come to: null if it isn't credited.
+pub(super) async fn show_deposit(
+    State(shared): Context,
+    Path(index): Path<u64>,
+) -> Result<Json<Value>, Error> {
+    let ledger = shared.ledger.store();
+    let credit = blocking(move || {
+        let reader = ledger.reader()?;
+        Ok(claims::credit(&Scope::new(&reader), &Deposit::id_of(index))?)
+    })
+    .await?;
+    Ok(Json(json!({ "index": index, "credit": credit })))
 }
 
 #[derive(Deserialize)]
