@@ -74,9 +74,22 @@ impl Endpoints {
         urls.iter().map(provider).collect::<Result<_, _>>().map(Self)
     }
 
-    /// The preferred one.
-    pub(crate) fn first(&self) -> &RootProvider {
-        &self.0[0].short
+    /// Asks one after the other until one answers. That a contract or the endpoint refuses is an answer.
+    pub(crate) async fn ask<T>(
+        &self,
+        question: impl AsyncFn(&RootProvider) -> Result<T, TransportError>,
+    ) -> Result<T, TransportError> {
+        let mut last = TransportErrorKind::custom_str("no endpoint");
+        for Endpoint { short: provider, .. } in &self.0 {
+            let timed_out =
+                |_| Err(TransportErrorKind::custom_str(&format!("no answer within {TIMEOUT:?}")));
+            let asked = tokio::time::timeout(TIMEOUT, question(provider));
+            match asked.await.unwrap_or_else(timed_out) {
+                Err(error) if !error.is_error_resp() => last = error,
+                answer => return answer,
+            }
+        }
+        Err(last)
     }
 
     /// How many there are.
@@ -110,10 +123,14 @@ impl Endpoints {
         Ok(deposits.next().map(|deposit| deposit.index))
     }
 
-    async fn receipt(&self, transaction: &Digest) -> Result<Option<TransactionReceipt>, Failure> {
+    /// Not by [`Self::ask`]: the compiler can't tell that what closures return may go to another thread.
+    pub(crate) async fn receipt(
+        &self,
+        transaction: &Digest,
+    ) -> Result<Option<TransactionReceipt>, Failure> {
         let mut last = Failure::Unavailable("no endpoint".to_owned());
-        for endpoint in &self.0 {
-            let asked = endpoint.short.get_transaction_receipt(transaction.0.into());
+        for Endpoint { short: provider, .. } in &self.0 {
+            let asked = provider.get_transaction_receipt(transaction.0.into());
             match within(async { asked.await.map_err(failure) }).await {
                 Ok(receipt) => return Ok(receipt),
                 Err(failure) => last = failure,

@@ -4,8 +4,7 @@ use alloy::consensus::BlockHeader as _;
 use alloy::eips::BlockId;
 use alloy::eips::eip2718::Encodable2718 as _;
 use alloy::network::{EthereumWallet, NetworkTransactionBuilder as _, TransactionBuilder as _};
-use alloy::primitives::U256;
-use alloy::providers::Provider as _;
+use alloy::providers::{Provider as _, RootProvider};
 use alloy::rpc::json_rpc::RpcError;
 use alloy::rpc::types::TransactionRequest;
 use alloy::signers::local::PrivateKeySigner;
@@ -15,7 +14,7 @@ use lamina_ethereum_core::{Failure, SubmitAnswer};
 use lamina_types::{Address, Digest};
 
 use crate::Endpoints;
-use crate::endpoints::{failure, request, shortened, within};
+use crate::endpoints::{failure, request, shortened};
 
 /// How long a transaction is waited for until it's in a block.
 const INCLUSION_MAX: Duration = Duration::from_secs(600);
@@ -53,7 +52,7 @@ pub struct Sent {
 #[non_exhaustive]
 pub enum WalletError {
     /// The endpoints don't answer as they should.
-    #[error(transparent)]
+    #[error("no Ethereum endpoint answers as it should: {0}")]
     Endpoint(#[from] Failure),
     /// They are of another chain.
     #[error("the endpoint is of Ethereum chain {found}, the network's is {expected}")]
@@ -75,7 +74,7 @@ pub enum WalletError {
         /// Which account.
         account: Address,
         /// What it has.
-        balance_wei: U256,
+        balance_wei: u128,
     },
     /// The chain asks for more than is allowed.
     #[error("Ethereum asks for {needed} wei a unit of gas, more than the {cap} that are allowed")]
@@ -161,16 +160,15 @@ impl Wallet {
     }
 
     async fn transact(&self, request: TransactionRequest) -> Result<Sent, WalletError> {
-        let provider = self.endpoints.first();
         let from = self.address.0.into();
-        let (chain, nonce, block) = within(async {
+        let asked = self.endpoints.ask(async |provider| {
             futures::try_join!(
-                async { provider.get_chain_id().await.map_err(failure) },
-                async { provider.get_transaction_count(from).await.map_err(failure) },
-                async { provider.get_block(BlockId::latest()).await.map_err(failure) },
+                async { provider.get_chain_id().await },
+                async { provider.get_transaction_count(from).await },
+                async { provider.get_block(BlockId::latest()).await },
             )
-        })
-        .await?;
+        });
+        let (chain, nonce, block) = asked.await.map_err(failure)?;
         if chain != self.ethereum_chain {
             return Err(WalletError::WrongChain { found: chain, expected: self.ethereum_chain });
         }
@@ -179,8 +177,8 @@ impl Wallet {
         let base = block.and_then(|block| block.header.base_fee_per_gas()).unwrap_or_default();
         // Endpoints that suggest no tip don't need one.
         let suggested =
-            within(async { provider.get_max_priority_fee_per_gas().await.map_err(failure) });
-        let tip = suggested.await.unwrap_or(0);
+            async |provider: &RootProvider| provider.get_max_priority_fee_per_gas().await;
+        let tip = self.endpoints.ask(suggested).await.unwrap_or(0);
         // The base fee may double within some blocks.
         let needed = 2 * u128::from(base) + tip;
         if needed > self.fee_per_gas_max {
@@ -210,11 +208,10 @@ impl Wallet {
     }
 
     async fn estimate(&self, request: TransactionRequest) -> Result<u64, WalletError> {
-        let provider = self.endpoints.first();
-        let estimated = tokio::time::timeout(INCLUSION_MAX, async {
-            provider.estimate_gas(request).block(BlockId::latest()).await
+        let estimated = self.endpoints.ask(async |provider| {
+            provider.estimate_gas(request.clone()).block(BlockId::latest()).await
         });
-        match estimated.await.map_err(|_| Failure::Unavailable("no answer".to_owned()))? {
+        match estimated.await {
             Ok(gas) => Ok(gas),
             Err(RpcError::ErrorResp(payload)) => {
                 if payload.message.to_lowercase().contains("insufficient funds") {
@@ -230,10 +227,8 @@ impl Wallet {
     async fn wait(&self, transaction: Digest) -> Result<Sent, WalletError> {
         let deadline = tokio::time::Instant::now() + INCLUSION_MAX;
         while tokio::time::Instant::now() < deadline {
-            let provider = self.endpoints.first();
-            let receipt = provider.get_transaction_receipt(transaction.0.into()).await;
-            // An endpoint that fails for a moment doesn't undo what was sent.
-            if let Ok(Some(receipt)) = receipt {
+            // Endpoints that fail for a moment don't undo what was sent.
+            if let Ok(Some(receipt)) = self.endpoints.receipt(&transaction).await {
                 let block = receipt.block_number.unwrap_or_default();
                 if receipt.status() {
                     let contract = receipt.contract_address.map(|address| Address(address.into()));
@@ -250,7 +245,7 @@ impl Wallet {
 
     async fn out_of_funds(&self) -> WalletError {
         let account = self.address;
-        let balance = self.endpoints.first().get_balance(account.0.into()).await;
+        let balance = self.endpoints.balance_wei(account).await;
         WalletError::OutOfFunds { account, balance_wei: balance.unwrap_or_default() }
     }
 }
@@ -261,8 +256,7 @@ impl Endpoints {
     /// # Errors
     /// [`WalletError`].
     pub async fn chain_id(&self) -> Result<u64, WalletError> {
-        let provider = self.first();
-        Ok(within(async { provider.get_chain_id().await.map_err(failure) }).await?)
+        Ok(self.ask(async |provider| provider.get_chain_id().await).await.map_err(failure)?)
     }
 
     /// The number of the latest block.
@@ -270,8 +264,7 @@ impl Endpoints {
     /// # Errors
     /// [`WalletError`].
     pub async fn block_number(&self) -> Result<u64, WalletError> {
-        let provider = self.first();
-        Ok(within(async { provider.get_block_number().await.map_err(failure) }).await?)
+        Ok(self.ask(async |provider| provider.get_block_number().await).await.map_err(failure)?)
     }
 
     /// What an account has, in wei.
@@ -279,9 +272,8 @@ impl Endpoints {
     /// # Errors
     /// [`WalletError`].
     pub async fn balance_wei(&self, account: Address) -> Result<u128, WalletError> {
-        let provider = self.first();
-        let asked = async { provider.get_balance(account.0.into()).await.map_err(failure) };
-        Ok(within(asked).await?.saturating_to())
+        let asked = self.ask(async |provider| provider.get_balance(account.0.into()).await);
+        Ok(asked.await.map_err(failure)?.saturating_to())
     }
 
     /// Whether there's a contract.
@@ -289,9 +281,8 @@ impl Endpoints {
     /// # Errors
     /// [`WalletError`].
     pub async fn has_code(&self, contract: Address) -> Result<bool, WalletError> {
-        let provider = self.first();
-        let asked = async { provider.get_code_at(contract.0.into()).await.map_err(failure) };
-        Ok(!within(asked).await?.is_empty())
+        let asked = self.ask(async |provider| provider.get_code_at(contract.0.into()).await);
+        Ok(!asked.await.map_err(failure)?.is_empty())
     }
 
     /// What a contract's function returns, as of the latest block.
@@ -322,7 +313,7 @@ impl Endpoints {
     ) -> Result<C::Return, WalletError> {
         let request = request(to, call.abi_encode(), 0);
         // Not of the pending block: what is in it may not come to be.
-        match self.first().call(request).block(block).await {
+        match self.ask(async |provider| provider.call(request.clone()).block(block).await).await {
             Ok(answer) => C::abi_decode_returns(&answer).map_err(|_| {
                 let what = format!("{} isn't the contract that it should be", to);
                 Failure::Malformed(what).into()

@@ -111,6 +111,25 @@ async fn a_transaction_that_is_on_its_way_is_not_replaced() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn another_endpoint_answers_for_one_that_is_down() -> Result<()> {
+    let world = World::new(0).await?;
+    let key = world.key(50, ETHER).await?;
+    let urls = ["http://127.0.0.1:1".to_owned(), world.anvil.url()];
+    let wallet = Wallet::new(Endpoints::new(&urls)?, key.clone(), ETHEREUM_CHAIN, FEE_MAX_WEI);
+    let sent = wallet.send(world.vault(), deposit(8), 5).await?;
+    let endpoints = wallet.endpoints();
+    assert_eq!(endpoints.deposit_index(world.vault(), &sent.transaction).await?, Some(0));
+    assert_eq!(endpoints.call(world.vault(), &abi::Vault::depositCountCall {}).await?, 1);
+    // What the chain refuses isn't asked of another.
+    let error = wallet.send(world.vault(), deposit(8), 0).await.unwrap_err();
+    assert!(matches!(error, WalletError::Reverts { .. }), "{error}");
+    let wallet = Wallet::new(Endpoints::new(&urls[..1])?, key, ETHEREUM_CHAIN, FEE_MAX_WEI);
+    let error = wallet.send(world.vault(), deposit(8), 5).await.unwrap_err();
+    assert!(error.to_string().starts_with("no Ethereum endpoint answers"), "{error}");
+    Ok(())
+}
+
 /// What nobody can read helps nobody: each error that our contracts have is among those that are known by name.
 #[test]
 fn the_errors_of_all_contracts_are_known() -> Result<()> {
